@@ -1,0 +1,1 @@
+//! greengrass-cli: the commands people know.

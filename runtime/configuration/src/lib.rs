@@ -1,0 +1,1 @@
+//! The component configuration tree: timestamps, merge, reset, subscriptions, snapshots.

@@ -1,0 +1,1 @@
+//! Deployments: queue, resolve, fetch, plan, apply, watch, roll back, resume.

@@ -1,0 +1,1 @@
+//! Greengrass event-stream RPC: codec, sessions, identity, authorisation, operations, client.

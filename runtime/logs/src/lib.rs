@@ -1,0 +1,1 @@
+//! Where log lines go: journald or rotated files, in the Greengrass formats.

@@ -1,0 +1,13 @@
+//! Pure types and rules of Greengrass, without I/O: what a recipe says, which manifest a platform takes,
+//! which versions satisfy a range, what a component may do. Every other crate stands on this one.
+
+pub mod component;
+pub mod deployment;
+pub mod lifecycle;
+pub mod name;
+pub mod version;
+
+pub use component::{ComponentSpec, RunWith, Step, SystemLimits};
+pub use lifecycle::{ComponentStatus, State, StatusCode};
+pub use name::ComponentName;
+pub use version::{Version, VersionRequirement};

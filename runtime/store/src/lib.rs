@@ -1,0 +1,1 @@
+//! Crash-safe persistence: SQLite state with versions and migrations, atomic files.

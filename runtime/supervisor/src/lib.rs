@@ -1,0 +1,1 @@
+//! Component lifecycle: state machine, launcher role, systemd and process back ends.
