@@ -82,6 +82,20 @@ impl Database {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.write_then(work, |_| ()).await
+    }
+
+    /// [`Database::write`], and then `after` on the same thread as soon as the transaction is durable, before any other
+    /// operation and also when the caller was dropped: the place to let others see what was written.
+    pub async fn write_then<T, E>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        after: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         self.run(move |connection| {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -90,6 +104,7 @@ impl Database {
             crash_point("store.commit.before");
             transaction.commit().map_err(StoreError::from)?;
             crash_point("store.commit.after");
+            after(&value);
             Ok(value)
         })
         .await
