@@ -46,13 +46,15 @@ need() {
 }
 
 # python_with DIR REQUIREMENTS: a virtual environment that holds just what the file pins.
+# Debian's own Python, since one in a home folder is out of reach of the user that components run as.
 python_with() {
   local dir=$1 requirements=$2
+  need /usr/bin/python3=python3 "$(/usr/bin/python3 -c "import sysconfig; print(sysconfig.get_path('stdlib'))" 2>/dev/null)/ensurepip=python3-venv"
   if [ -x "$dir/bin/python" ] && cmp -s "$requirements" "$dir/.requirements"; then return 0; fi
   say "Python environment with $(grep -v '^#' "$requirements" | tr '\n' ' ')"
   # A broken or half-made environment is made anew.
   rm -rf "$dir"
-  python3 -m venv "$dir"
+  /usr/bin/python3 -m venv "$dir"
   "$dir/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
   cp "$requirements" "$dir/.requirements"
 }
