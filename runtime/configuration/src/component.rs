@@ -47,7 +47,7 @@ pub enum UpdateRefused {
     UnknownComponent(ComponentName),
     /// Too large, too deep, or no object at the top: `InvalidArguments`.
     #[error(transparent)]
-    Invalid(TreeError),
+    Invalid(#[from] TreeError),
     /// It could not be stored: `ServiceError`.
     #[error("configuration: {0}")]
     Store(#[from] StoreError),

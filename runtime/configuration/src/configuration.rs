@@ -1,7 +1,7 @@
 //! The handle: one tree in memory, the same in SQLite, changed together.
 
 use crate::{
-    Change, ConfigurationError, Operation, Subscription, Tree, TreeError,
+    Change, ConfigurationError, Operation, Subscription, Tree,
     row::{Row, rows, steps, tree_of},
     subscription::Subscribers,
     table,
@@ -180,10 +180,4 @@ fn from_snapshot(bytes: &[u8]) -> Result<Tree, ConfigurationError> {
         )));
     }
     tree_of(snapshot.rows)
-}
-
-impl From<TreeError> for crate::UpdateRefused {
-    fn from(error: TreeError) -> Self {
-        Self::Invalid(error)
-    }
 }

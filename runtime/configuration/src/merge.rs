@@ -2,7 +2,7 @@
 
 use crate::{
     TreeError, bounds,
-    node::{Child, Children, Content, Node, fold, put},
+    node::{Child, Children, Content, Node, fold, put, same_nodes},
     operation::{DEFAULT_AT, Timestamp},
 };
 use serde_json::Value;
@@ -93,12 +93,8 @@ pub(crate) fn replace(current: Option<&Arc<Node>>, value: &Value, at: Timestamp)
                 put(&mut result, key, child);
             }
             result.retain(|key, _| wanted.contains(&**key));
-            let same = result.len() == children.len()
-                && result
-                    .iter()
-                    .zip(children)
-                    .all(|(a, b)| Arc::ptr_eq(&a.1.node, &b.1.node));
-            if same {
+
+            if same_nodes(&result, children) {
                 node.clone()
             } else {
                 Node::container(node.at, result)
@@ -127,12 +123,8 @@ pub(crate) fn remove(node: &Arc<Node>, at: Timestamp) -> Option<Arc<Node>> {
             );
         }
     }
-    let same = left.len() == children.len()
-        && left
-            .iter()
-            .zip(children)
-            .all(|(a, b)| Arc::ptr_eq(&a.1.node, &b.1.node));
-    Some(if same {
+
+    Some(if same_nodes(&left, children) {
         node.clone()
     } else {
         Node::container(node.at, left)

@@ -107,3 +107,11 @@ pub(crate) fn put(children: &mut Children, written: &str, node: Arc<Node>) {
     let written = (key != written).then(|| written.into());
     children.insert(key.into(), Child { written, node });
 }
+
+/// Whether both hold the very same nodes under the same keys.
+pub(crate) fn same_nodes(a: &Children, b: &Children) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(&a.1.node, &b.1.node))
+}

@@ -33,7 +33,7 @@ pub enum Operation {
     Defaults {
         /// Where.
         path: Vec<String>,
-        /// The defaults.
+        /// The defaults; null when there are none.
         value: Value,
     },
     /// Sets what each pointer names back to its default, or removes it when there is none. Timestamps are forgotten.
@@ -69,6 +69,15 @@ impl Operation {
     pub(crate) fn apply(&self, root: &Arc<Node>) -> Result<Arc<Node>, TreeError> {
         let changed = match self {
             Self::Merge { path, value, at } => merge_at(root, path, value, *at)?,
+            Self::Defaults {
+                path,
+                value: Value::Null,
+            } => merge_at(
+                root,
+                path,
+                &Value::Object(serde_json::Map::new()),
+                DEFAULT_AT,
+            )?,
             Self::Defaults { path, value } => merge_at(root, path, value, DEFAULT_AT)?,
             Self::Reset {
                 path,

@@ -2,8 +2,8 @@
 
 use crate::{
     TreeError, bounds,
-    merge::{build, edit, merge, replace},
-    node::{Child, Children, Content, Node, fold, put},
+    merge::{build, edit, merge},
+    node::{Child, Children, Content, Node, fold, put, same_nodes},
     operation::DEFAULT_AT,
     pointer::parse_pointer,
 };
@@ -88,29 +88,34 @@ fn leads_into_list(root: &Arc<Node>, path: &[String]) -> bool {
     false
 }
 
-/// The default value with the timestamp of defaults all over. What is the same already is kept.
+/// The default value with the timestamp of defaults all over. What is so already is kept.
 fn restart(current: Option<&Arc<Node>>, default: &Value) -> Arc<Node> {
-    match current {
-        Some(node) if node.newest <= DEFAULT_AT => replace(Some(node), default, DEFAULT_AT),
-        Some(node) => match (&node.content, default) {
-            (Content::Container(children), Value::Object(members)) => {
-                let mut result = Children::new();
-                for (key, member) in members {
-                    let folded = fold(key);
-                    let present = children.get(&*folded);
-                    // The case first written stays, here too.
-                    let name = present.map_or(key.as_str(), |child| child.name(&folded));
-                    let before = result.get(&*folded).map(|child: &Child| child.node.clone());
-                    let node = match before {
-                        Some(before) => merge(Some(&before), member, DEFAULT_AT),
-                        None => restart(present.map(|child| &child.node), member),
-                    };
-                    put(&mut result, name, node);
-                }
-                Node::container(DEFAULT_AT, result)
-            }
-            _ => build(default, DEFAULT_AT),
-        },
-        None => build(default, DEFAULT_AT),
+    let Some(node) = current else {
+        return build(default, DEFAULT_AT);
+    };
+    let (children, members) = match (&node.content, default) {
+        (Content::Container(children), Value::Object(members)) => (children, members),
+        (Content::Leaf(value), default) if value == default && node.at == DEFAULT_AT => {
+            return node.clone();
+        }
+        _ => return build(default, DEFAULT_AT),
+    };
+    let mut result = Children::new();
+    for (key, member) in members {
+        let folded = fold(key);
+        let present = children.get(&*folded);
+        // The case first written stays, here too.
+        let name = present.map_or(key.as_str(), |child| child.name(&folded));
+        let before = result.get(&*folded).map(|child: &Child| child.node.clone());
+        let node = match before {
+            // A second spelling adds to the first, as in a merge.
+            Some(before) => merge(Some(&before), member, DEFAULT_AT),
+            None => restart(present.map(|child| &child.node), member),
+        };
+        put(&mut result, name, node);
     }
+    if node.at == DEFAULT_AT && same_nodes(&result, children) {
+        return node.clone();
+    }
+    Node::container(DEFAULT_AT, result)
 }

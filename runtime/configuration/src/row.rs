@@ -111,62 +111,68 @@ fn same_row(old: &Node, new: &Node) -> bool {
     same_value && old.at == new.at
 }
 
+/// The tree of these rows.
+pub(crate) fn tree_of(rows: impl IntoIterator<Item = Row>) -> Result<Tree, ConfigurationError> {
+    let mut draft = Draft::default();
+    for row in rows {
+        draft.add(row)?;
+    }
+    Ok(draft.finish())
+}
+
 /// A tree being read; rows may come in any order that has parents before children.
 #[derive(Default)]
-struct Draft {
+pub(crate) struct Draft {
     name: Option<String>,
     at: Timestamp,
     value: Option<Value>,
     children: BTreeMap<String, Draft>,
 }
 
-/// The tree of these rows.
-pub(crate) fn tree_of(rows: impl IntoIterator<Item = Row>) -> Result<Tree, ConfigurationError> {
-    let mut root = Draft::default();
-    for row in rows {
-        insert(&mut root, row)?;
-    }
-    Ok(Tree { root: finish(root) })
-}
-
-fn insert(root: &mut Draft, row: Row) -> Result<(), ConfigurationError> {
-    let Row {
-        path,
-        name,
-        value,
-        at,
-    } = row;
-    let damaged = |reason: &str| ConfigurationError::Damaged {
-        path: path.clone(),
-        reason: reason.into(),
-    };
-    let value = value.map(|text| serde_json::from_str(&text)).transpose();
-    let value = value.map_err(|e| damaged(&e.to_string()))?;
-    let mut keys = parse_pointer(&path).ok_or_else(|| damaged("no JSON pointer"))?;
-    let last = keys.pop().ok_or_else(|| damaged("the root has no row"))?;
-    let mut parent = root;
-    for key in &keys {
-        parent = parent
-            .children
-            .get_mut(key)
-            .ok_or_else(|| damaged("no row above it"))?;
-    }
-    if parent.value.is_some() {
-        return Err(damaged("the row above it is a leaf"));
-    }
-    if matches!(value, Some(Value::Object(_))) {
-        return Err(damaged("a leaf holds no object"));
-    }
-    parent.children.insert(
-        last,
-        Draft {
+impl Draft {
+    pub fn add(&mut self, row: Row) -> Result<(), ConfigurationError> {
+        let Row {
+            path,
             name,
-            at,
             value,
-            children: BTreeMap::new(),
-        },
-    );
-    Ok(())
+            at,
+        } = row;
+        let damaged = |reason: &str| ConfigurationError::Damaged {
+            path: path.clone(),
+            reason: reason.into(),
+        };
+        let value = value.map(|text| serde_json::from_str(&text)).transpose();
+        let value = value.map_err(|e| damaged(&e.to_string()))?;
+        let mut keys = parse_pointer(&path).ok_or_else(|| damaged("no JSON pointer"))?;
+        let last = keys.pop().ok_or_else(|| damaged("the root has no row"))?;
+        let mut parent = self;
+        for key in &keys {
+            parent = parent
+                .children
+                .get_mut(key)
+                .ok_or_else(|| damaged("no row above it"))?;
+        }
+        if parent.value.is_some() {
+            return Err(damaged("the row above it is a leaf"));
+        }
+        if matches!(value, Some(Value::Object(_))) {
+            return Err(damaged("a leaf holds no object"));
+        }
+        parent.children.insert(
+            last,
+            Draft {
+                name,
+                at,
+                value,
+                children: BTreeMap::new(),
+            },
+        );
+        Ok(())
+    }
+
+    pub fn finish(self) -> Tree {
+        Tree { root: finish(self) }
+    }
 }
 
 fn finish(draft: Draft) -> Arc<Node> {

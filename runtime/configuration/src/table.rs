@@ -2,7 +2,7 @@
 
 use crate::{
     ConfigurationError, Tree,
-    row::{Row, Step, tree_of},
+    row::{Draft, Row, Step},
 };
 use store::{Schema, StoreError, crash_point, rusqlite::Transaction};
 
@@ -17,31 +17,29 @@ pub(crate) const SCHEMA: Schema = Schema {
 };
 
 pub(crate) fn load(t: &Transaction<'_>) -> Result<Tree, ConfigurationError> {
-    let mut rows = Vec::new();
-    {
-        let mut statement = t
-            .prepare("SELECT path, name, value, at FROM configuration_node ORDER BY path")
-            .map_err(StoreError::from)?;
-        let found = statement.query_map([], |row| {
-            let at: i64 = row.get(3)?;
-            Ok(Row {
-                path: row.get(0)?,
-                name: row.get(1)?,
-                value: row.get(2)?,
-                at: at.cast_unsigned(),
-            })
-        });
-        for row in found.map_err(StoreError::from)? {
-            rows.push(row.map_err(StoreError::from)?);
-        }
+    let mut statement = t
+        .prepare("SELECT path, name, value, at FROM configuration_node ORDER BY path")
+        .map_err(StoreError::from)?;
+    let rows = statement.query_map([], |row| {
+        let at: i64 = row.get(3)?;
+        Ok(Row {
+            path: row.get(0)?,
+            name: row.get(1)?,
+            value: row.get(2)?,
+            at: at.cast_unsigned(),
+        })
+    });
+    let mut draft = Draft::default();
+    for row in rows.map_err(StoreError::from)? {
+        draft.add(row.map_err(StoreError::from)?)?;
     }
-    tree_of(rows)
+    Ok(draft.finish())
 }
 
 pub(crate) fn write(t: &Transaction<'_>, steps: &[Step]) -> Result<(), StoreError> {
     // '0' follows '/': the range holds every path below.
     let mut delete = t.prepare(
-        "DELETE FROM configuration_node WHERE path = ?1 OR (path > ?1 || '/' AND path < ?1 || '0')",
+        "DELETE FROM configuration_node WHERE path = ?1 OR (path >= ?1 || '/' AND path < ?1 || '0')",
     )?;
     let mut put = t.prepare(
         "INSERT INTO configuration_node (path, name, value, at) VALUES (?1, ?2, ?3, ?4)

@@ -88,7 +88,7 @@ impl Tree {
         Ok((Self { root }, changes))
     }
 
-    /// What is different in `later`, in the order of the tree.
+    /// What is different in `later`: on each level by key what is there, then what is gone.
     pub fn changes_to(&self, later: &Self) -> Vec<Change> {
         change::between(&self.root, &later.root)
     }

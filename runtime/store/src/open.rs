@@ -4,13 +4,14 @@ use crate::{Schema, StoreError, crash_point, file, schema, schema::Standing, ver
 use rusqlite::{Connection, OpenFlags};
 use std::{
     fs::{self, OpenOptions},
+    io::ErrorKind,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 /// How long to wait for a predecessor that is just going down.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(2);
 
 /// A damaged file that was moved away.
 #[derive(Clone, Debug)]
@@ -22,8 +23,7 @@ pub struct SetAside {
 }
 
 pub(crate) fn open(path: &Path, schemas: &[Schema]) -> Result<Connection, StoreError> {
-    versions::prepare(path, schemas)?;
-    let mut connection = connect(path)?;
+    let mut connection = versions::prepare(path, schemas)?;
     if schema::standing(&versions_in(&connection, path)?, schemas) != Standing::Current {
         // Whole features are missing: making their tables changes nothing an older program knows.
         schema::migrate(&mut connection, path, schemas)?;
@@ -53,23 +53,31 @@ pub(crate) fn in_memory(schemas: &[Schema]) -> Result<Connection, StoreError> {
 
 /// Opens one file, private to its owner and to this process, and checks it.
 pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let created = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path);
-    let created = created.map_err(StoreError::io("create", path))?;
-    created
-        .set_permissions(fs::Permissions::from_mode(0o600))
-        .map_err(StoreError::io("set the mode of", path))?;
-    drop(created);
+    create_private(path)?;
     file::fsync_dir(file::folder_of(path)).map_err(StoreError::io("fsync the folder of", path))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|e| failed(path, e))?;
     configure(&connection).map_err(|e| failed(path, e))?;
     check(&connection, path)?;
     Ok(connection)
+}
+
+/// Makes the file exist with mode 0600. One that exists is not opened: closing it would drop the locks that this process
+/// may hold on it.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(path, private).map_err(StoreError::io("set the mode of", path))
+        }
+        Err(e) => Err(StoreError::io("create", path)(e)),
+    }
 }
 
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {

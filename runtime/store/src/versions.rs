@@ -23,6 +23,7 @@ use crate::{
     open::{close_whole, connect, versions_in},
     schema::{self, Standing},
 };
+use rusqlite::Connection;
 use std::{
     fs,
     io::ErrorKind,
@@ -32,26 +33,25 @@ use std::{
 /// Older layouts kept beside the current one.
 const KEPT: usize = 2;
 
-/// Puts a file in place that this program knows and whose existing features are current.
-pub(crate) fn prepare(path: &Path, schemas: &[Schema]) -> Result<(), StoreError> {
+/// Opens the file, after putting one in place that this program knows and whose existing features are current.
+pub(crate) fn prepare(path: &Path, schemas: &[Schema]) -> Result<Connection, StoreError> {
     let migrating = beside(path, ".migrating");
     discard(&migrating)?;
-    if !path.exists() {
-        return Ok(());
-    }
     let connection = connect(path)?;
     let found = versions_in(&connection, path)?;
     match schema::standing(&found, schemas) {
-        Standing::Current | Standing::Additions => connection.close().map_err(|(_, e)| e.into()),
+        Standing::Current | Standing::Additions => return Ok(connection),
         Standing::Older => {
             close_whole(connection, path)?;
-            upgrade(path, &migrating, schema::layout(&found), schemas)
+            upgrade(path, &migrating, schema::layout(&found), schemas)?;
         }
         Standing::Newer {
             feature,
             found: version,
             known,
         } => {
+            // Closed first: a kept copy may be a second name of this very file.
+            close_whole(connection, path)?;
             let Some(copy) = kept_copy(path, schemas)? else {
                 return Err(StoreError::Newer {
                     path: path.to_owned(),
@@ -60,16 +60,16 @@ pub(crate) fn prepare(path: &Path, schemas: &[Schema]) -> Result<(), StoreError>
                     known,
                 });
             };
-            close_whole(connection, path)?;
             log::warn!(
                 "{}: {feature} is at version {version}, this program knows {known}; going back to {}",
                 path.display(),
                 copy.display()
             );
             keep(path, schema::layout(&found))?;
-            replace(&copy, path)
+            replace(&copy, path)?;
         }
     }
+    connect(path)
 }
 
 fn upgrade(
