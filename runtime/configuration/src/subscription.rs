@@ -25,14 +25,11 @@ impl Subscription {
     pub async fn recv(&mut self) -> Option<Change> {
         loop {
             let news = self.queue.news.notified();
-            {
-                let mut waiting = self.queue.waiting();
-                if let Some(change) = waiting.changes.pop_front() {
-                    return Some(change);
-                }
-                if waiting.closed {
-                    return None;
-                }
+            if let Some(change) = self.queue.pop() {
+                return Some(change);
+            }
+            if self.queue.waiting().closed {
+                return None;
             }
             news.await;
         }
@@ -40,7 +37,7 @@ impl Subscription {
 
     /// The next change if one waits already.
     pub fn try_recv(&mut self) -> Option<Change> {
-        self.queue.waiting().changes.pop_front()
+        self.queue.pop()
     }
 
     /// What was subscribed to, as given.
@@ -68,6 +65,8 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     changes: VecDeque<Change>,
+    /// The one change that waits stands for all, also for those that come before it is read.
+    collapsed: bool,
     closed: bool,
 }
 
@@ -76,9 +75,18 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn pop(&self) -> Option<Change> {
+        let mut waiting = self.waiting();
+        waiting.collapsed = false;
+        waiting.changes.pop_front()
+    }
+
     fn push(&self, change: Change) {
         {
             let mut waiting = self.waiting();
+            if waiting.collapsed {
+                return;
+            }
             let changes = &mut waiting.changes;
             if let Some(same) = changes
                 .iter_mut()
@@ -88,11 +96,11 @@ impl Queue {
             } else if changes.len() < PENDING {
                 changes.push_back(change);
             } else {
-                changes.clear();
-                changes.push_back(Change {
+                *changes = VecDeque::from([Change {
                     path: self.path.clone(),
                     kind: ChangeKind::Set,
-                });
+                }]);
+                waiting.collapsed = true;
             }
         }
         self.news.notify_one();
