@@ -131,13 +131,17 @@ pub(crate) fn remove(node: &Arc<Node>, at: Timestamp) -> Option<Arc<Node>> {
     })
 }
 
-/// Changes what is at `path`, making the containers above it when something comes to be there.
+/// Changes what is at `path`, making the containers above it when something comes to be there. Nothing is deeper than the
+/// bound, and a longer path changes nothing.
 pub(crate) fn edit(
     current: Option<&Arc<Node>>,
     path: &[String],
     at: Timestamp,
     change: &mut Edit<'_>,
 ) -> Option<Arc<Node>> {
+    if path.len() > bounds::MAX_DEPTH {
+        return current.cloned();
+    }
     let Some((key, rest)) = path.split_first() else {
         return change(current);
     };

@@ -24,23 +24,25 @@ pub(crate) fn reset(
             pointer: pointer.clone(),
         })?;
         let whole: Vec<String> = path.iter().chain(&keys).cloned().collect();
-        let default = match find(defaults, &keys) {
+        let found = find(defaults, &keys);
+        let in_list = match found {
+            Found::Value(_) => false,
+            Found::ListElement => true,
+            Found::None => root
+                .as_ref()
+                .is_some_and(|root| leads_into_list(root, &whole)),
+        };
+        if in_list {
+            log::warn!(
+                "not reset: {pointer:?} names an element of a list; a list is reset as a whole"
+            );
+            continue;
+        }
+        let default = match found {
             // Reset as a whole, without any default: empty, not gone.
-            Found::None | Found::Value(Value::Null) if keys.is_empty() => Some(&empty),
+            Found::Value(Value::Null) | Found::None if keys.is_empty() => Some(&empty),
             Found::Value(default) => Some(default),
-            Found::None
-                if !root
-                    .as_ref()
-                    .is_some_and(|root| leads_into_list(root, &whole)) =>
-            {
-                None
-            }
-            Found::None | Found::ListElement => {
-                log::warn!(
-                    "not reset: {pointer:?} names an element of a list; a list is reset as a whole"
-                );
-                continue;
-            }
+            _ => None,
         };
         root = edit(root.as_ref(), &whole, DEFAULT_AT, &mut |current| {
             default.map(|default| restart(current, default))

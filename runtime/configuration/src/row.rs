@@ -191,3 +191,70 @@ fn finish(draft: Draft) -> Arc<Node> {
     });
     Node::container(draft.at, children.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(path: &str, value: Option<&str>) -> Row {
+        Row {
+            path: path.into(),
+            name: None,
+            value: value.map(str::to_owned),
+            at: 1,
+        }
+    }
+
+    #[test]
+    fn rows_that_make_no_tree_are_named() {
+        for (rows, place) in [
+            (vec![row("/a/b", Some("1"))], "/a/b"),
+            (vec![row("/a", Some("1")), row("/a/b", Some("1"))], "/a/b"),
+            (vec![row("/a", Some("{\"k\":1}"))], "/a"),
+            (vec![row("/a", Some("tru"))], "/a"),
+            (vec![row("a", Some("1"))], "a"),
+            (vec![row("", Some("1"))], ""),
+        ] {
+            let error = tree_of(rows).unwrap_err();
+            assert!(
+                matches!(&error, ConfigurationError::Damaged { path, .. } if path == place),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let tree = |value| {
+            let operation = crate::Operation::Replace {
+                path: vec!["c".into()],
+                value,
+                at: 5,
+            };
+            Tree::empty().apply(&operation).unwrap().0
+        };
+        let old = tree(serde_json::json!({"a": 1, "b": {"x": 1, "y": 1}, "gone": {"k": 1}}));
+        let operation = |path: &[&str], value| crate::Operation::Replace {
+            path: path.iter().map(|key| (*key).to_owned()).collect(),
+            value,
+            at: 6,
+        };
+        let set = operation(&["c", "B", "x"], serde_json::json!(2));
+        let remove = crate::Operation::Remove {
+            path: vec!["c".into(), "gone".into()],
+            at: 9,
+        };
+        let new = old.apply_all(&[set, remove]).unwrap().0;
+        let put = Row {
+            path: "/c/b/x".into(),
+            name: None,
+            value: Some("2".into()),
+            at: 6,
+        };
+        assert_eq!(
+            steps(&old, &new),
+            [Step::Delete("/c/gone".into()), Step::Put(put)]
+        );
+        assert_eq!(steps(&new, &new.clone()), []);
+    }
+}

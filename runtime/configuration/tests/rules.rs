@@ -421,6 +421,19 @@ fn depth_and_size_are_bounded_with_the_place_in_the_error() {
 }
 
 #[test]
+fn a_path_beyond_the_bound_finds_nothing_to_reset_or_remove() {
+    let before = tree(&[merge(1, json!({"a": 1}))]);
+    let pointer = "/a".repeat(1_000_000);
+    let (after, changes) = before.apply(&reset(&[&pointer], Value::Null)).unwrap();
+    assert_eq!((c(&after), changes), (c(&before), vec![]));
+    let remove = Operation::Remove {
+        path: vec!["c".into(); 1_000_000],
+        at: Timestamp::MAX,
+    };
+    assert_eq!(before.apply(&remove).unwrap().1, []);
+}
+
+#[test]
 fn several_operations_are_one_change_or_none() {
     let before = tree(&[merge(1, json!({"a": 1}))]);
     let there_and_back = [merge(2, json!({"a": 2})), merge(3, json!({"a": 1}))];
