@@ -117,7 +117,13 @@ fn remarks(artifact: &Artifact, node: &Node, path: &str, notes: &mut Notes) {
         .scheme()
         .is_some_and(|s| SCHEMES.contains(&s.as_str()))
     {
-        notes.warn(at, &path, "does not start with s3:, greengrass: or docker:, so it can be had from a local artifact folder alone");
+        let hint = if uri.starts_with("s3//") {
+            "; did you mean s3://?"
+        } else {
+            ""
+        };
+        let message = "does not start with s3:, greengrass: or docker:, so it can be had from a local artifact folder alone";
+        notes.warn(at, &path, format!("{message}{hint}"));
     }
     if artifact.unarchive == Unarchive::Zip && artifact.scheme().as_deref() == Some("docker") {
         notes.warn(at, &path, "Unarchive has no meaning for an image");

@@ -9,13 +9,25 @@ use super::{
 };
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::Number;
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-};
+use std::collections::{HashMap, HashSet};
 
 /// Reads one document.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
+    read(text).map_err(|mut problem| {
+        let line = text
+            .lines()
+            .nth(problem.position.line.saturating_sub(1) as usize)
+            .unwrap_or_default();
+        if line.contains("{{") || line.contains("{%") {
+            problem
+                .message
+                .push_str(" (this looks like a template that has yet to be filled in)");
+        }
+        problem
+    })
+}
+
+fn read(text: &str) -> Result<Node, Problem> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| {
@@ -43,9 +55,10 @@ fn syntax_message(text: &str, at: Position, info: &str) -> String {
         return "YAML is indented with spaces; this line starts with a tab".into();
     }
     let mut message = format!("this is not YAML: {info}");
-    if line.contains("{{") || line.contains("{%") {
-        message.push_str(" (it looks like a template that has yet to be filled in)");
-    } else if line
+    if info.contains("did not find expected") {
+        message.push_str("; check that this line and those above it are indented alike");
+    }
+    if line
         .trim_start_matches("- ")
         .trim_start()
         .split_once(": ")
@@ -350,7 +363,6 @@ mod tests {
                 "5",
                 ".inf",
                 "0x",
-                "-",
                 "12:30"
             ])
         );
