@@ -96,11 +96,15 @@ impl Notes {
                 .find(|k| k.eq_ignore_ascii_case(&entry.key))
                 .copied()
             else {
-                let meant = closest(&entry.key, known);
-                let hint = meant.map_or_else(
-                    || format!("there are {}", known.join(", ")),
-                    |m| format!("did you mean {m}?"),
-                );
+                let is_attribute = ["os", "architecture", "architecture.detail", "runtime"]
+                    .contains(&entry.key.as_str());
+                let hint = match closest(&entry.key, known) {
+                    _ if is_attribute && known.contains(&"Platform") => {
+                        "it belongs below Platform".to_owned()
+                    }
+                    Some(meant) => format!("did you mean {meant}?"),
+                    None => format!("there are {}", known.join(", ")),
+                };
                 self.warn(
                     entry.key_at,
                     &join(path, &entry.key),

@@ -43,11 +43,15 @@ pub(super) fn has_marks(text: &str) -> bool {
         ("__", "__"),
         ("%", "%"),
     ];
-    pairs.iter().any(|(open, close)| {
-        text.find(open)
-            .is_some_and(|at| text[at + open.len()..].contains(close))
-            && text.contains(|c: char| c.is_ascii_alphabetic())
-    }) || text.contains('$')
+    let is_shouted =
+        text.contains('_') && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    is_shouted
+        || pairs.iter().any(|(open, close)| {
+            text.find(open)
+                .is_some_and(|at| text[at + open.len()..].contains(close))
+                && text.contains(|c: char| c.is_ascii_alphabetic())
+        })
+        || text.contains('$')
 }
 
 /// What to check with in place of a placeholder; `None` when a text that is no valid value is none either.

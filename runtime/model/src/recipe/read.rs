@@ -119,9 +119,8 @@ fn recipe(root: &Node, placeholders: Placeholders, notes: &mut Notes) -> Option<
     );
     let version = required(&fields, "ComponentVersion", "1.0.0", placeholders, notes);
     let mut text = |key: &str| {
-        fields
-            .get(key)
-            .and_then(|(node, path)| notes.text(node, &path))
+        let (node, path) = fields.get(key)?;
+        placeholder::unquoted(node).or_else(|| notes.text(node, &path))
     };
     let (description, publisher, source) = (
         text("ComponentDescription"),
@@ -431,6 +430,17 @@ fn platform(node: &Node, path: &str, manifest: &mut Manifest, notes: &mut Notes)
     };
     for entry in entries {
         let path = join(path, &entry.key);
+        let misplaced = MANIFEST_KEYS
+            .iter()
+            .any(|k| k.eq_ignore_ascii_case(&entry.key));
+        if misplaced && matches!(entry.value.kind, NodeKind::List(_) | NodeKind::Map(_)) {
+            notes.error(
+                entry.key_at,
+                &path,
+                "belongs beside Platform, not below it: indent it less",
+            );
+            continue;
+        }
         let value = notes.text(&entry.value, &path);
         if let Some(text) = &value {
             known_value(&entry.key, text, entry.value.at, &path, notes);
