@@ -179,12 +179,14 @@ fn looks_like_variable(entries: &[Entry]) -> bool {
     matches!(entries, [only] if matches!(only.value.kind, NodeKind::Null | NodeKind::Text(_)))
 }
 
-/// `Manifests[0]` and `Name` give `Manifests[0].Name`.
+/// `Manifests[0]` and `Name` give `Manifests[0].Name`. Keys without end are cut: paths are for people.
 pub(super) fn join(path: &str, key: &str) -> String {
+    let cut = key.char_indices().nth(64).map(|(at, _)| &key[..at]);
+    let (key, dots) = cut.map_or((key, ""), |cut| (cut, "..."));
     if path.is_empty() {
-        key.to_owned()
+        format!("{key}{dots}")
     } else {
-        format!("{path}.{key}")
+        format!("{path}.{key}{dots}")
     }
 }
 
@@ -198,7 +200,7 @@ impl<'n> Fields<'n> {
     /// A key's value and the path down to it; `None` when the key is missing.
     pub(super) fn get(&self, name: &str) -> Option<(&'n Node, String)> {
         let (_, entry) = self.found.iter().find(|(n, _)| *n == name)?;
-        Some((&entry.value, join(&self.path, &entry.key)))
+        Some((&entry.value, join(&self.path, name)))
     }
 }
 

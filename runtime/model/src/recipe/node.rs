@@ -96,6 +96,14 @@ impl Node {
         }
     }
 
+    /// The entry of a mapping under a key, in any case.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.kind {
+            NodeKind::Map(entries) => entries.iter().find(|e| e.key.eq_ignore_ascii_case(key)),
+            _ => None,
+        }
+    }
+
     /// The values of a list or a mapping.
     pub(super) fn children(&self) -> impl Iterator<Item = &Node> {
         let (items, entries): (&[Node], &[Entry]) = match &self.kind {

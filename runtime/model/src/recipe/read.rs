@@ -4,15 +4,20 @@ use super::{
     ComponentType, Dependency, FORMAT, MAX_BYTES, Manifest, Parsed, Recipe, RecipeErrors,
     artifact_read,
     fields::{Fields, Notes, closest, join},
-    json, lifecycle_read,
+    json,
     node::{Node, NodeKind, Position},
     placeholder,
     problem::Problem,
+    select::lifecycle_of,
     yaml,
 };
-use crate::{ComponentName, component::DependencyType};
+use crate::{ComponentName, access::Policies, component::DependencyType};
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Display,
+    str::FromStr,
+};
 
 const RECIPE_KEYS: &[&str] = &[
     "RecipeFormatVersion",
@@ -29,6 +34,8 @@ const RECIPE_KEYS: &[&str] = &[
 ];
 const DEPENDENCY_KEYS: &[&str] = &["VersionRequirement", "DependencyType"];
 const MANIFEST_KEYS: &[&str] = &["Name", "Platform", "Lifecycle", "Selections", "Artifacts"];
+/// Far more than there are kinds of devices.
+const MAX_MANIFESTS: usize = 100;
 const TYPES: &[(&str, ComponentType)] = &[
     ("aws.greengrass.generic", ComponentType::Generic),
     ("aws.greengrass.lambda", ComponentType::Lambda),
@@ -141,9 +148,22 @@ fn recipe(root: &Node, placeholders: Placeholders, notes: &mut Notes) -> Option<
             "a component cannot depend on itself",
         );
     }
+    if let Some(name) = &name {
+        access_control(&fields, name.as_str(), notes);
+    }
     let manifests = manifests(&fields, notes);
-    let lifecycle = fields.get("Lifecycle").filter(|(node, _)| !node.is_empty());
-    let recipe = Recipe {
+    let lifecycle = fields
+        .get("Lifecycle")
+        .map(|(node, _)| node)
+        .filter(|n| !n.is_empty());
+    // Every lifecycle a platform can get is read once, so that its faults are known now.
+    let mut seen = HashSet::new();
+    for (index, manifest) in manifests.iter().enumerate() {
+        if manifest.lifecycle.is_some() || seen.insert(&manifest.selections) {
+            lifecycle_of(&manifests, lifecycle, index, notes);
+        }
+    }
+    Some(Recipe {
         name: name?,
         version: version?,
         description,
@@ -152,20 +172,37 @@ fn recipe(root: &Node, placeholders: Placeholders, notes: &mut Notes) -> Option<
         source,
         default_configuration,
         dependencies,
+        lifecycle: lifecycle.cloned(),
         manifests,
-        lifecycle: lifecycle.as_ref().map(|(node, _)| (*node).clone()),
+    })
+}
+
+/// What in `accessControl` has no effect, with the place of the policy.
+fn access_control(fields: &Fields<'_>, principal: &str, notes: &mut Notes) {
+    let path = ["DefaultConfiguration", "accessControl"];
+    let Some((root, mut key)) = fields.get("ComponentConfiguration") else {
+        return;
     };
-    // Every lifecycle a platform can get is read once, so that its faults are known now.
-    if recipe.manifests.is_empty() {
-        if let Some((node, path)) = lifecycle {
-            lifecycle_read::read(node, &path, notes);
-        }
-    } else {
-        for index in 0..recipe.manifests.len() {
-            recipe.lifecycle_of(index, notes);
-        }
+    let mut node = root;
+    for step in path {
+        let Some(entry) = node.entry(step) else {
+            return;
+        };
+        key = join(&key, step);
+        node = &entry.value;
     }
-    Some(recipe)
+    let (_, warnings) = Policies::parse(principal, &node.to_value());
+    for warning in warnings {
+        let mut at = node.at;
+        let mut inner = node;
+        for step in warning.policy.splitn(2, '/') {
+            if let Some(entry) = inner.entry(step) {
+                at = entry.key_at;
+                inner = &entry.value;
+            }
+        }
+        notes.warn(at, &key, warning.to_string());
+    }
 }
 
 fn format_version(fields: &Fields<'_>, notes: &mut Notes) {
@@ -374,8 +411,16 @@ fn manifests(fields: &Fields<'_>, notes: &mut Notes) -> Vec<Manifest> {
     if items.is_empty() {
         notes.error(node.at, &path, "is empty: a recipe needs at least one manifest, which may be as short as \"- Lifecycle: {}\"");
     }
+    if items.len() > MAX_MANIFESTS {
+        notes.error(
+            node.at,
+            &path,
+            format!("has more than {MAX_MANIFESTS} manifests"),
+        );
+    }
     items
         .iter()
+        .take(MAX_MANIFESTS)
         .enumerate()
         .map(|(index, item)| manifest(item, &format!("{path}[{index}]"), notes))
         .collect()
