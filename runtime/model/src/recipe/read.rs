@@ -327,7 +327,10 @@ fn configuration(fields: &Fields<'_>, notes: &mut Notes) -> Value {
         return empty();
     };
     match &node.kind {
-        NodeKind::Map(_) => node.to_value(),
+        NodeKind::Map(_) => {
+            notes.keys_alike(node, &path);
+            node.to_value()
+        }
         NodeKind::Null => empty(),
         _ => {
             notes.error(
