@@ -187,7 +187,10 @@ pub fn change_between(old: &ComponentSpec, new: &ComponentSpec) -> Action {
     {
         return Action::Reinstall;
     }
-    let scripts = |l: &Lifecycle| Lifecycle { error_reset: Duration::ZERO, ..l.clone() };
+    let scripts = |l: &Lifecycle| Lifecycle {
+        error_reset: Duration::ZERO,
+        ..l.clone()
+    };
     if scripts(&old.lifecycle) == scripts(&new.lifecycle) {
         Action::Keep
     } else {
@@ -203,7 +206,11 @@ mod tests {
         ComponentSpec {
             name: ComponentName::new("a").unwrap(),
             version: "1.0.0".parse().unwrap(),
-            lifecycle: Lifecycle { run: Some(step("sleep 1")), install: Some(step("true")), ..Lifecycle::default() },
+            lifecycle: Lifecycle {
+                run: Some(step("sleep 1")),
+                install: Some(step("true")),
+                ..Lifecycle::default()
+            },
             dependencies: BTreeMap::new(),
             run_with: RunWith::default(),
             restart_policy: RestartPolicy::default(),
@@ -230,26 +237,53 @@ mod tests {
 
     #[test]
     fn another_version_install_step_or_user_installs_again() {
-        assert_eq!(changed(|s| s.version = "1.0.1".parse().unwrap()), Action::Reinstall);
-        assert_eq!(changed(|s| s.lifecycle.install = Some(step("false"))), Action::Reinstall);
-        assert_eq!(changed(|s| s.run_with.posix_user = Some("ggc_user".into())), Action::Reinstall);
+        assert_eq!(
+            changed(|s| s.version = "1.0.1".parse().unwrap()),
+            Action::Reinstall
+        );
+        assert_eq!(
+            changed(|s| s.lifecycle.install = Some(step("false"))),
+            Action::Reinstall
+        );
+        assert_eq!(
+            changed(|s| s.run_with.posix_user = Some("ggc_user".into())),
+            Action::Reinstall
+        );
     }
 
     #[test]
     fn any_other_step_or_environment_restarts() {
-        assert_eq!(changed(|s| s.lifecycle.run = Some(step("sleep 2"))), Action::Restart);
-        assert_eq!(changed(|s| s.lifecycle.shutdown = Some(step("true"))), Action::Restart);
-        assert_eq!(changed(|s| drop(s.lifecycle.setenv.insert("A".into(), "b".into()))), Action::Restart);
+        assert_eq!(
+            changed(|s| s.lifecycle.run = Some(step("sleep 2"))),
+            Action::Restart
+        );
+        assert_eq!(
+            changed(|s| s.lifecycle.shutdown = Some(step("true"))),
+            Action::Restart
+        );
+        assert_eq!(
+            changed(|s| drop(s.lifecycle.setenv.insert("A".into(), "b".into()))),
+            Action::Restart
+        );
     }
 
     #[test]
     fn limits_dependencies_and_policy_take_effect_in_place() {
         assert_eq!(changed(|_| ()), Action::Keep);
-        assert_eq!(changed(|s| s.run_with.limits.memory_kib = Some(1024)), Action::Keep);
-        assert_eq!(changed(|s| s.restart_policy.max_errors = 9), Action::Keep);
-        assert_eq!(changed(|s| s.lifecycle.error_reset = Duration::from_secs(1)), Action::Keep);
         assert_eq!(
-            changed(|s| drop(s.dependencies.insert(ComponentName::new("b").unwrap(), DependencyType::Hard))),
+            changed(|s| s.run_with.limits.memory_kib = Some(1024)),
+            Action::Keep
+        );
+        assert_eq!(changed(|s| s.restart_policy.max_errors = 9), Action::Keep);
+        assert_eq!(
+            changed(|s| s.lifecycle.error_reset = Duration::from_secs(1)),
+            Action::Keep
+        );
+        assert_eq!(
+            changed(|s| drop(
+                s.dependencies
+                    .insert(ComponentName::new("b").unwrap(), DependencyType::Hard)
+            )),
             Action::Keep
         );
     }
