@@ -280,10 +280,10 @@ mod tests {
             Action::Keep
         );
         assert_eq!(
-            changed(|s| drop(
+            changed(|s| {
                 s.dependencies
-                    .insert(ComponentName::new("b").unwrap(), DependencyType::Hard)
-            )),
+                    .insert(ComponentName::new("b").unwrap(), DependencyType::Hard);
+            }),
             Action::Keep
         );
     }

@@ -104,7 +104,6 @@ fn parse(
             errors: Errors::default(),
             broken: None,
             launched: None,
-            paused: false,
             ..past
         };
     }

@@ -29,18 +29,26 @@ pub struct Past {
     /// It was BROKEN, for this reason.
     #[serde(default)]
     pub broken: Option<Failure>,
-    /// It was frozen.
-    #[serde(default)]
-    pub paused: bool,
 }
 
 /// What the launcher still has of a component.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Found {
-    /// The main process of `Past::launched`: its pid while it lives, or how it ended.
-    pub main: Option<(Option<u32>, Option<(Outcome, Vec<String>)>)>,
+    /// The main process of [`Past::launched`].
+    pub main: Option<Main>,
+    /// It is frozen.
+    pub frozen: bool,
     /// Something else that lives.
     pub strays: bool,
+}
+
+/// A main process that was found.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Main {
+    /// While it lives.
+    pub pid: Option<u32>,
+    /// How it ended, with the last lines it wrote to stderr.
+    pub ended: Option<(Outcome, Vec<String>)>,
 }
 
 impl Machine {
@@ -60,7 +68,6 @@ impl Machine {
                 } => Some(self.failure.clone()),
                 _ => None,
             },
-            paused: self.pause != Pause::No,
         }
     }
 
@@ -96,8 +103,8 @@ impl Machine {
                 },
             );
         }
-        if let (Some(launched), Some((_, Some((outcome, stderr))))) = (machine.launched, found.main)
-        {
+        let ended = found.main.and_then(|main| main.ended);
+        if let (Some(launched), Some((outcome, stderr))) = (machine.launched, ended) {
             follow(
                 &mut machine,
                 Event::Exited {
@@ -125,13 +132,13 @@ impl Machine {
             };
             return machine;
         }
-        if let Some((launched, (pid, ended))) = main {
+        if let Some((launched, Main { pid, ended })) = main {
             machine.launched = past.launched;
-            machine.pause = if past.paused { Pause::Yes } else { Pause::No };
+            machine.pause = if found.frozen { Pause::Yes } else { Pause::No };
             let done = launched.step == StepKind::Startup
                 && ended.as_ref().is_some_and(|(how, _)| how.is_success());
             let up = launched.up || launched.step == StepKind::Run;
-            let timeout = machine.step(launched.step).and_then(|step| step.timeout);
+            let timeout = machine.limit(launched.step);
             let process = Process {
                 step: launched.step,
                 attempt: launched.attempt,

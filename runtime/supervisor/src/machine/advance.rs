@@ -152,8 +152,7 @@ impl Turn {
         // A startup step that has reported RUNNING before its launch was confirmed has met its deadline.
         let timeout = self
             .machine
-            .step(step)
-            .and_then(|step| step.timeout)
+            .limit(step)
             .filter(|_| !up || step == StepKind::Run);
         let deadline = timeout.map(|timeout| now + timeout);
         if let Some(process) = self.machine.process_mut() {
@@ -253,6 +252,7 @@ impl Turn {
             (StepKind::Startup, _) => self.up(None),
             (_, true) => {
                 self.machine.errors.clear(Origin::Starting);
+                self.machine.launched = None;
                 self.machine.phase = Phase::Finished;
             }
             // The run step ended before its launch was confirmed: up and finished in one.
@@ -301,11 +301,7 @@ impl Turn {
         let Some(step) = self.machine.process().map(|process| process.step) else {
             return;
         };
-        let after = self
-            .machine
-            .step(step)
-            .and_then(|step| step.timeout)
-            .unwrap_or_default();
+        let after = self.machine.limit(step).unwrap_or_default();
         let failure = Failure {
             code: Codes::of(step).timeout,
             reason: format!(

@@ -87,7 +87,7 @@ impl Turn {
             Some(kill) if kill.retry_at.is_none() => *kill,
             _ => return Err(Refused::Stale),
         };
-        if let Err(reason) = result {
+        if result.is_err() {
             let pause = KILL_PAUSE
                 .saturating_mul(1 << kill.failures.min(16))
                 .min(KILL_PAUSE_MOST);
@@ -95,7 +95,6 @@ impl Turn {
                 failures: kill.failures.saturating_add(1),
                 retry_at: Some(self.now + pause),
             });
-            self.machine.failure.reason = format!("Its processes do not end: {reason}");
             return Ok(());
         }
         match &self.machine.phase {
@@ -156,14 +155,16 @@ impl Turn {
         let redo = self.renew();
         match (self.machine.goal, redo, why) {
             (Goal::Up, Action::Keep, Why::Finish) => self.machine.phase = Phase::Finished,
-            (Goal::Up, Action::Keep, Why::Failure { broken: true, .. }) => {
-                let retry_at = self
+            (goal, Action::Keep, Why::Failure { broken: true, .. }) => {
+                let again = self
                     .machine
                     .spec
                     .restart_policy
                     .retry_broken
-                    .map(|after| self.now + after);
-                self.machine.phase = Phase::Broken { retry_at };
+                    .filter(|_| goal == Goal::Up);
+                self.machine.phase = Phase::Broken {
+                    retry_at: again.map(|after| self.now + after),
+                };
             }
             (Goal::Up, Action::Keep, Why::Failure { origin, .. }) => {
                 let pause = self

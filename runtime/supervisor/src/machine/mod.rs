@@ -25,7 +25,7 @@ mod properties;
 #[cfg(test)]
 mod table;
 
-pub use adopt::{Found, Past};
+pub use adopt::{Found, Main, Past};
 pub(crate) use advance::tail_text;
 pub use errors::{Errors, Origin};
 pub use event::{Effect, Event, Fault, Refused};

@@ -243,12 +243,17 @@ impl Machine {
             } => process.pid,
             _ => None,
         };
+        let mut reason = self.failure.reason.clone();
+        if self.is_stuck() {
+            let gap = if reason.is_empty() { "" } else { "\n" };
+            reason = reason + gap + "Its processes do not end, not even by SIGKILL.";
+        }
         ComponentStatus {
             name: self.spec.name.clone(),
             version: self.spec.version.clone(),
             state: self.state(),
             code: self.failure.code,
-            reason: self.failure.reason.clone(),
+            reason,
             pid: main,
             errors: self.errors.latest().map_or(0, |(_, count)| count),
             paused: self.pause == Pause::Yes,
@@ -375,17 +380,20 @@ impl Machine {
         }
     }
 
-    pub(super) fn step(&self, step: StepKind) -> Option<&model::Step> {
+    /// How long a step may run. On the way down every step has a limit, so that every stop has an end.
+    pub(super) fn limit(&self, step: StepKind) -> Option<Duration> {
         let lifecycle = &self.spec.lifecycle;
-        match step {
-            StepKind::Bootstrap => lifecycle.bootstrap.as_ref(),
-            StepKind::Install => lifecycle.install.as_ref(),
-            StepKind::Startup => lifecycle.startup.as_ref(),
-            StepKind::Run => lifecycle.run.as_ref(),
-            StepKind::Shutdown => lifecycle.shutdown.as_ref(),
-            StepKind::Recover => lifecycle.recover.as_ref(),
-            StepKind::Uninstall => lifecycle.uninstall.as_ref(),
-        }
+        let (own, at_most) = match step {
+            StepKind::Bootstrap => (&lifecycle.bootstrap, Some(120)),
+            StepKind::Install => (&lifecycle.install, None),
+            StepKind::Startup => (&lifecycle.startup, None),
+            StepKind::Run => (&lifecycle.run, None),
+            StepKind::Shutdown => (&lifecycle.shutdown, Some(15)),
+            StepKind::Recover => (&lifecycle.recover, Some(60)),
+            StepKind::Uninstall => (&lifecycle.uninstall, Some(120)),
+        };
+        let own = own.as_ref().and_then(|step| step.timeout);
+        own.or(at_most.map(Duration::from_secs))
     }
 }
 

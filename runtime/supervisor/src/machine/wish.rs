@@ -42,7 +42,7 @@ impl Turn {
                 }
             }
             Phase::Finished if before == Goal::Up && action != Action::Keep => {
-                self.replace(spec, action)
+                self.replace(spec, action);
             }
             Phase::New
             | Phase::Installed { .. }
@@ -66,7 +66,7 @@ impl Turn {
                 self.leave(Why::Stop, false);
             }
             Phase::Starting(_) | Phase::Running { .. } if action != Action::Keep => {
-                self.replace(spec, action)
+                self.replace(spec, action);
             }
             // The step that runs is the same in both.
             Phase::Installing(_) | Phase::Starting(_) | Phase::Running { .. } => {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     ApplyError,
     launcher::{LaunchError, StepKind, UnitStatus},
-    machine::{Event, Found, Machine, Past},
+    machine::{Event, Found, Machine, Main, Past},
     record::Record,
 };
 use model::{ComponentName, ComponentSpec, component::Action};
@@ -185,7 +185,11 @@ fn find(past: &Past, units: Vec<UnitStatus>) -> (Found, BTreeSet<StepKind>) {
             launched.step == unit.id.step && tag(&past.spec, launched.attempt) == unit.tag
         });
         if own && is_main(unit.id.step) {
-            found.main = Some((unit.pid, unit.ended));
+            found.frozen = unit.frozen;
+            found.main = Some(Main {
+                pid: unit.pid,
+                ended: unit.ended,
+            });
         } else if unit.pid.is_some() {
             found.strays = true;
         }

@@ -33,10 +33,10 @@ impl Bootstrap {
         match timeout(grace + ANSWER_LIMIT, self.launcher.stop(&id, grace)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                log::warn!(component = id.component.as_str(); "its bootstrap step may still run: {error}")
+                log::warn!(component = id.component.as_str(); "its bootstrap step may still run: {error}");
             }
             Err(_) => {
-                log::warn!(component = id.component.as_str(); "its bootstrap step may still run: no answer")
+                log::warn!(component = id.component.as_str(); "its bootstrap step may still run: no answer");
             }
         }
         if let Some(result) = result {

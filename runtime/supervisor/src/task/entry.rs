@@ -118,7 +118,7 @@ fn add(wants: &mut Wants, effect: Effect) {
                 attempt,
                 step,
                 spec,
-            })
+            });
         }
         Effect::Kill => {
             wants.launch = None;

@@ -86,6 +86,8 @@ enum Notice {
     Bootstrapped(ComponentName),
 }
 
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
 /// Owns the components. Run it beside the rest of the runtime.
 pub struct Task {
     options: Arc<Options>,
@@ -104,11 +106,8 @@ pub struct Task {
     flow: flow::Flow,
     pending: Option<Pending>,
     closing: Vec<oneshot::Sender<()>>,
-    answers: (
-        mpsc::Sender<(ComponentName, Answer)>,
-        mpsc::Receiver<(ComponentName, Answer)>,
-    ),
-    notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
+    answers: Channel<(ComponentName, Answer)>,
+    notices: Channel<Notice>,
     workers: JoinSet<()>,
     helpers: JoinSet<()>,
 }
@@ -187,7 +186,7 @@ impl Task {
             Command::Adopt { reply, .. } if closing => drop(reply.send(Err(ApplyError::Closed))),
             Command::Apply { reply, .. } if closing => drop(reply.send(Err(ApplyError::Closed))),
             Command::Bootstrap { reply, .. } if closing => {
-                drop(reply.send(Err(BootstrapError::Closed)))
+                drop(reply.send(Err(BootstrapError::Closed)));
             }
             Command::Wish {
                 reply,
@@ -353,7 +352,7 @@ impl Task {
                     }
                     Ok(Err(error)) => log::warn!("cannot see which components run: {error}"),
                     Err(_) => {
-                        log::warn!("cannot see which components run: the launcher does not answer")
+                        log::warn!("cannot see which components run: the launcher does not answer");
                     }
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -69,10 +69,10 @@ impl Worker {
                 match timeout(ANSWER_LIMIT, self.launcher.limits(&self.name, &limits)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
-                        log::warn!(component = self.name.as_str(); "its limits are not set: {error}")
+                        log::warn!(component = self.name.as_str(); "its limits are not set: {error}");
                     }
                     Err(_) => {
-                        log::warn!(component = self.name.as_str(); "its limits are not set: no answer")
+                        log::warn!(component = self.name.as_str(); "its limits are not set: no answer");
                     }
                 }
             }
