@@ -180,3 +180,81 @@ impl Clock {
         self.started + moment.since(Moment(self.boot_time))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Machine, Origin, fixture};
+    use std::sync::Arc;
+
+    fn record() -> Record {
+        let mut machine = Machine::new(Arc::new(fixture::running("c")));
+        let policy = machine.spec.restart_policy.clone();
+        machine.installed = true;
+        let _ = machine
+            .errors
+            .add(Origin::Running, Moment::default(), &policy, Duration::ZERO);
+        Record {
+            token: Token::generate().unwrap(),
+            past: machine.past(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_comes_back_as_it_was_and_can_be_forgotten() {
+        let records = Records::new(Database::in_memory(&[SCHEMA]).unwrap());
+        let (name, record) = (fixture::name("c"), record());
+        records.save(&name, Some(record.clone())).await.unwrap();
+        assert_eq!(
+            records.load().await.unwrap(),
+            BTreeMap::from([(name.clone(), record)])
+        );
+        records.save(&name, None).await.unwrap();
+        assert_eq!(records.load().await.unwrap(), BTreeMap::new());
+    }
+
+    #[tokio::test]
+    async fn a_boot_forgets_errors_and_processes_but_not_what_is_installed() {
+        let database = Database::in_memory(&[SCHEMA]).unwrap();
+        let (name, record) = (fixture::name("c"), record());
+        let before = Records {
+            database: database.clone(),
+            boot: "before".into(),
+        };
+        before.save(&name, Some(record.clone())).await.unwrap();
+        let after = Records {
+            database,
+            boot: "after".into(),
+        };
+        let past = after.load().await.unwrap().remove(&name).unwrap().past;
+        assert_eq!(
+            past,
+            Past {
+                errors: Errors::default(),
+                ..record.past
+            }
+        );
+        assert!(past.installed);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_understood_does_not_take_the_others_along() {
+        let database = Database::in_memory(&[SCHEMA]).unwrap();
+        let records = Records::new(database.clone());
+        records
+            .save(&fixture::name("c"), Some(record()))
+            .await
+            .unwrap();
+        write(&database, |transaction| {
+            transaction.execute(
+                "INSERT INTO supervisor_component VALUES ('bad', 'no token', '', '{}')",
+                [],
+            )?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let names: Vec<_> = records.load().await.unwrap().into_keys().collect();
+        assert_eq!(names, [fixture::name("c")]);
+    }
+}

@@ -56,7 +56,7 @@ impl Turn {
                 outcome,
                 stderr,
             } => self.exited(attempt, outcome, &stderr),
-            Event::Down(result) => self.down(result),
+            Event::Down(nothing_lives) => self.down(nothing_lives),
             Event::Deadline => self.deadline(),
         }
     }

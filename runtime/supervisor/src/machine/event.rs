@@ -66,8 +66,8 @@ pub enum Event {
         /// The last lines it wrote to stderr.
         stderr: Vec<String>,
     },
-    /// [`Effect::Kill`] is done; or it failed, and something may still live.
-    Down(Result<(), String>),
+    /// [`Effect::Kill`] is done: nothing lives (`true`), or something may.
+    Down(bool),
     /// The time [`Machine::deadline`](super::Machine::deadline) gave has come.
     Deadline,
 }

@@ -82,12 +82,12 @@ impl Turn {
         }
     }
 
-    pub fn down(&mut self, result: Result<(), String>) -> Result<(), Refused> {
+    pub fn down(&mut self, nothing_lives: bool) -> Result<(), Refused> {
         let kill = match self.machine.kill() {
             Some(kill) if kill.retry_at.is_none() => *kill,
             _ => return Err(Refused::Stale),
         };
-        if result.is_err() {
+        if !nothing_lives {
             let pause = KILL_PAUSE
                 .saturating_mul(1 << kill.failures.min(16))
                 .min(KILL_PAUSE_MOST);

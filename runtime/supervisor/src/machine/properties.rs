@@ -280,7 +280,7 @@ impl World {
                     if ok {
                         self.alive.clear();
                     }
-                    self.feed(Event::Down(if ok { Ok(()) } else { Err("no".into()) }));
+                    self.feed(Event::Down(ok));
                 }
             }
             Act::Deadline => {

@@ -231,8 +231,8 @@ fn named(event: &str, machine: &Machine) -> Event {
         },
         "exited 0" => exited(0),
         "exited 3" => exited(3),
-        "down" => Event::Down(Ok(())),
-        "not down" => Event::Down(Err("no".into())),
+        "down" => Event::Down(true),
+        "not down" => Event::Down(false),
         "deadline" => Event::Deadline,
         other => panic!("no such event: {other}"),
     }

@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub saved: Option<Past>,
     /// The end of a process whose pid the worker has not told yet.
     pub early: Option<Exited>,
+    /// Events were missed while its launch was under way: its end may be among them.
+    pub recheck: bool,
     /// Not among the components that should run: dropped once it is down, its record kept.
     pub dismissed: bool,
     /// Callers of pause (`true`) and resume.
@@ -38,6 +40,7 @@ impl Entry {
             mailbox,
             saved: None,
             early: None,
+            recheck: false,
             dismissed: false,
             waiters: Vec::new(),
         }

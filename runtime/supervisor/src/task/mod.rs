@@ -86,6 +86,17 @@ enum Notice {
     Bootstrapped(ComponentName),
 }
 
+/// Looking for ends that were not seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inspection {
+    Idle,
+    /// To be begun.
+    Due,
+    UnderWay,
+    /// To be begun once more: there is something new since it began.
+    Again,
+}
+
 type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 /// Owns the components. Run it beside the rest of the runtime.
@@ -105,6 +116,7 @@ pub struct Task {
     promised: BTreeMap<ComponentName, Token>,
     flow: flow::Flow,
     pending: Option<Pending>,
+    inspection: Inspection,
     closing: Vec<oneshot::Sender<()>>,
     answers: Channel<(ComponentName, Answer)>,
     notices: Channel<Notice>,
@@ -135,6 +147,7 @@ impl Task {
             promised: BTreeMap::new(),
             flow: flow::Flow::default(),
             pending: None,
+            inspection: Inspection::Idle,
             closing: Vec::new(),
             answers: mpsc::channel(ANSWERS),
             notices: mpsc::channel(ANSWERS),
@@ -175,6 +188,9 @@ impl Task {
                 () = sleep_until(deadline) => self.deadline(),
             }
             self.settle();
+            if self.inspection == Inspection::Due {
+                self.inspect();
+            }
         }
         self.end().await;
     }
@@ -299,7 +315,13 @@ impl Task {
     fn launched(&mut self, event: Launched) {
         match event {
             Launched::Exited(exited) => self.exited(exited),
-            Launched::Missed => self.inspect(),
+            Launched::Missed => {
+                for entry in self.entries.values_mut() {
+                    let process = entry.machine.process();
+                    entry.recheck = process.is_some_and(|process| process.pid.is_none());
+                }
+                self.inspect_soon();
+            }
         }
     }
 
@@ -329,8 +351,16 @@ impl Task {
         }
     }
 
+    fn inspect_soon(&mut self) {
+        self.inspection = match self.inspection {
+            Inspection::Idle | Inspection::Due => Inspection::Due,
+            Inspection::UnderWay | Inspection::Again => Inspection::Again,
+        };
+    }
+
     /// Asks what runs, since some ends were not seen.
     fn inspect(&mut self) {
+        self.inspection = Inspection::UnderWay;
         let known = self.entries.iter().filter_map(|(name, entry)| {
             let process = entry
                 .machine
@@ -364,7 +394,13 @@ impl Task {
         match notice {
             // The task listened before the launcher was asked, so no end falls in between.
             Notice::Taken(taken) => self.take_over(taken),
-            Notice::Inspected(known, units) => self.compare(&known, &units),
+            Notice::Inspected(known, units) => {
+                self.compare(&known, &units);
+                self.inspection = match self.inspection {
+                    Inspection::Again => Inspection::Due,
+                    _ => Inspection::Idle,
+                };
+            }
             Notice::Bootstrapped(name) => {
                 if self.promised.contains_key(&name) && !self.entries.contains_key(&name) {
                     self.board.remove(&name);
@@ -416,6 +452,7 @@ impl Task {
         match answer {
             Answer::Event(Event::Spawned { attempt, pid }) => {
                 self.flow.push(name, Event::Spawned { attempt, pid });
+                let recheck = std::mem::take(&mut entry.recheck);
                 let early = entry.early.take().filter(|exited| exited.pid == pid);
                 if let Some(Exited {
                     outcome,
@@ -431,6 +468,8 @@ impl Task {
                             stderr,
                         },
                     );
+                } else if recheck {
+                    self.inspect_soon();
                 }
             }
             Answer::Event(event) => self.flow.push(name, event),

@@ -77,8 +77,8 @@ impl Worker {
                 }
             }
             if wants.kill {
-                let result = self.kill().await;
-                self.answer(Answer::Event(Event::Down(result))).await;
+                let nothing_lives = self.kill().await;
+                self.answer(Answer::Event(Event::Down(nothing_lives))).await;
             }
             if wants.end {
                 return;
@@ -120,7 +120,8 @@ impl Worker {
         }
     }
 
-    async fn kill(&mut self) -> Result<(), String> {
+    /// Whether nothing lives any more.
+    async fn kill(&mut self) -> bool {
         let grace = self.options.grace;
         let mut stops = JoinSet::new();
         for step in self.units.iter().copied() {
@@ -132,25 +133,25 @@ impl Worker {
                 match timeout(grace + KILL_MARGIN, launcher.stop(&id, grace)).await {
                     Ok(Ok(())) => Ok(step),
                     Ok(Err(error)) => Err(error.to_string()),
-                    Err(_) => Err(format!(
-                        "{id} has not ended in {} s",
-                        (grace + KILL_MARGIN).as_secs()
-                    )),
+                    Err(_) => Err(format!("{id} is still there after SIGKILL")),
                 }
             });
         }
-        let mut result = Ok(());
+        let mut nothing_lives = true;
         while let Some(stop) = stops.join_next().await {
             match stop {
                 Ok(Ok(step)) => drop(self.units.remove(&step)),
-                Ok(Err(reason)) => result = Err(reason),
-                Err(panic) => result = Err(panic.to_string()),
+                Ok(Err(reason)) => {
+                    log::error!(component = self.name.as_str(); "its processes do not end: {reason}");
+                    nothing_lives = false;
+                }
+                Err(panic) => {
+                    log::error!(component = self.name.as_str(); "stopping it panicked: {panic}");
+                    nothing_lives = false;
+                }
             }
         }
-        if let Err(reason) = &result {
-            log::error!(component = self.name.as_str(); "its processes do not end: {reason}");
-        }
-        result
+        nothing_lives
     }
 
     /// `None`: a kill came first.

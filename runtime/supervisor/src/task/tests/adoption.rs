@@ -57,10 +57,12 @@ async fn an_end_between_two_runtimes_is_not_overlooked() {
     device.adopt(&[full("ends"), full("fails")]).await;
     device.until("ends", State::Running).await;
     device.until("fails", State::Running).await;
-    device.release.cancel();
-    device.fake.exit("ends", StepKind::Run, Outcome::Code(0));
-    device.fake.exit("fails", StepKind::Run, Outcome::Code(4));
-    let device = device.restart_runtime().await;
+    let device = device
+        .restart_runtime_after(|fake| {
+            fake.exit("ends", StepKind::Run, Outcome::Code(0));
+            fake.exit("fails", StepKind::Run, Outcome::Code(4));
+        })
+        .await;
     device.adopt(&[full("ends"), full("fails")]).await;
     let status = device.passes("fails", State::Errored).await;
     assert!(status.reason.contains("exited with code 4"));

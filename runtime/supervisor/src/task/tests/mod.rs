@@ -69,8 +69,14 @@ impl Device {
 
     /// A new runtime after the old one let go: the processes live on.
     async fn restart_runtime(self) -> Self {
+        self.restart_runtime_after(|_| ()).await
+    }
+
+    /// The same, with something happening while there is none.
+    async fn restart_runtime_after(self, meanwhile: impl FnOnce(&Fake)) -> Self {
         self.release.cancel();
         within(self.task).await.unwrap();
+        meanwhile(&self.fake);
         Self::boot(self.fake, self.database, self.options)
     }
 
