@@ -2,6 +2,7 @@
 
 use super::UnitId;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Why a request failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
@@ -45,4 +46,22 @@ pub enum LaunchError {
     /// The launcher cannot be reached, or went away before it answered.
     #[error("the launcher does not answer: {0}")]
     Disconnected(String),
+}
+
+impl LaunchError {
+    /// The system failed while `doing` something.
+    pub(crate) fn system(doing: impl Into<String>, reason: impl fmt::Display) -> Self {
+        Self::System {
+            doing: doing.into(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// `id` could not be started.
+    pub(crate) fn start(id: &UnitId, reason: impl fmt::Display) -> Self {
+        Self::Start {
+            id: id.clone(),
+            reason: reason.to_string(),
+        }
+    }
 }

@@ -4,7 +4,11 @@ use super::{LaunchError, Started, Unit, UnitId, UnitStatus};
 use async_trait::async_trait;
 use model::{ComponentName, SystemLimits};
 use serde::{Deserialize, Serialize};
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::sync::broadcast;
 
 /// What the nucleus may ask of the launcher. Calls may run side by side; those on one unit take effect in the order they were made.
@@ -12,7 +16,8 @@ use tokio::sync::broadcast;
 pub trait Launcher: Send + Sync {
     /// Starts one step's process. An ended unit of the same name is replaced, a living one refuses ([`LaunchError::Exists`]).
     ///
-    /// Returns when the shell runs. Its end comes as [`Event::Exited`], always after this call has returned.
+    /// Returns when the shell runs. A frozen component is thawed first. The end comes as [`Event::Exited`] with the same
+    /// pid; a listener that does not wait for this call may see a very early end before it sees the result.
     async fn start(&self, unit: Unit) -> Result<Started, LaunchError>;
 
     /// SIGTERM to every process of the unit, also those that left its session, SIGKILL to all that live after `grace`.
@@ -135,4 +140,12 @@ impl Events {
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
+}
+
+/// How many events wait for a slow listener.
+pub(super) const EVENT_CAPACITY: usize = 256;
+
+/// `<root>/work/<component>`.
+pub(super) fn work_folder(root: &Path, component: &ComponentName) -> PathBuf {
+    root.join("work").join(component.as_str())
 }
