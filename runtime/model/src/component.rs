@@ -164,3 +164,93 @@ impl Default for RestartPolicy {
         }
     }
 }
+
+/// What a change of its spec means for a component that is there already.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum Action {
+    /// Its processes stay as they are; a BROKEN or stopped component is tried again.
+    #[default]
+    Keep,
+    /// Down and up again, without install.
+    Restart,
+    /// Down, install, up.
+    Reinstall,
+}
+
+/// What going from one spec of a component to another asks for, as Greengrass decides it: another version, install
+/// step or user installs again, any other lifecycle change restarts, all else (limits, dependencies, restart policy)
+/// takes effect in place.
+pub fn change_between(old: &ComponentSpec, new: &ComponentSpec) -> Action {
+    if old.version != new.version
+        || old.lifecycle.install != new.lifecycle.install
+        || old.run_with.posix_user != new.run_with.posix_user
+    {
+        return Action::Reinstall;
+    }
+    let scripts = |l: &Lifecycle| Lifecycle { error_reset: Duration::ZERO, ..l.clone() };
+    if scripts(&old.lifecycle) == scripts(&new.lifecycle) {
+        Action::Keep
+    } else {
+        Action::Restart
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ComponentSpec {
+        ComponentSpec {
+            name: ComponentName::new("a").unwrap(),
+            version: "1.0.0".parse().unwrap(),
+            lifecycle: Lifecycle { run: Some(step("sleep 1")), install: Some(step("true")), ..Lifecycle::default() },
+            dependencies: BTreeMap::new(),
+            run_with: RunWith::default(),
+            restart_policy: RestartPolicy::default(),
+            artifact_folders: Vec::new(),
+        }
+    }
+
+    fn step(script: &str) -> Step {
+        Step {
+            script: script.into(),
+            requires_privilege: false,
+            skip_if: None,
+            timeout: None,
+            setenv: BTreeMap::new(),
+            on_rollback: false,
+        }
+    }
+
+    fn changed(f: impl FnOnce(&mut ComponentSpec)) -> Action {
+        let mut new = spec();
+        f(&mut new);
+        change_between(&spec(), &new)
+    }
+
+    #[test]
+    fn another_version_install_step_or_user_installs_again() {
+        assert_eq!(changed(|s| s.version = "1.0.1".parse().unwrap()), Action::Reinstall);
+        assert_eq!(changed(|s| s.lifecycle.install = Some(step("false"))), Action::Reinstall);
+        assert_eq!(changed(|s| s.run_with.posix_user = Some("ggc_user".into())), Action::Reinstall);
+    }
+
+    #[test]
+    fn any_other_step_or_environment_restarts() {
+        assert_eq!(changed(|s| s.lifecycle.run = Some(step("sleep 2"))), Action::Restart);
+        assert_eq!(changed(|s| s.lifecycle.shutdown = Some(step("true"))), Action::Restart);
+        assert_eq!(changed(|s| drop(s.lifecycle.setenv.insert("A".into(), "b".into()))), Action::Restart);
+    }
+
+    #[test]
+    fn limits_dependencies_and_policy_take_effect_in_place() {
+        assert_eq!(changed(|_| ()), Action::Keep);
+        assert_eq!(changed(|s| s.run_with.limits.memory_kib = Some(1024)), Action::Keep);
+        assert_eq!(changed(|s| s.restart_policy.max_errors = 9), Action::Keep);
+        assert_eq!(changed(|s| s.lifecycle.error_reset = Duration::from_secs(1)), Action::Keep);
+        assert_eq!(
+            changed(|s| drop(s.dependencies.insert(ComponentName::new("b").unwrap(), DependencyType::Hard))),
+            Action::Keep
+        );
+    }
+}
