@@ -28,7 +28,9 @@ pub enum CreateError {
     #[error("{0}")]
     InvalidArguments(String),
     /// Enough deployments are waiting already.
-    #[error("{waiting} deployments are waiting already; cancel one or try again when they are through")]
+    #[error(
+        "{waiting} deployments are waiting already; cancel one or try again when they are through"
+    )]
     QueueFull {
         /// How many.
         waiting: usize,

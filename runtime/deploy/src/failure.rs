@@ -81,9 +81,12 @@ impl ErrorCode {
             | C::MissingDockerApplicationManager
             | C::DeploymentDocumentNotValid
             | C::RunWithConfigNotValid => ErrorType::RequestError,
-            C::IoError | C::IoWriteError | C::IoReadError | C::IoUnzipError | C::DiskSpaceCritical | C::LocalRecipeNotFound => {
-                ErrorType::DeviceError
-            }
+            C::IoError
+            | C::IoWriteError
+            | C::IoReadError
+            | C::IoUnzipError
+            | C::DiskSpaceCritical
+            | C::LocalRecipeNotFound => ErrorType::DeviceError,
             C::RecipeParseError
             | C::RecipeMissingManifest
             | C::RecipeMissingArtifactHashAlgorithm
@@ -91,9 +94,10 @@ impl ErrorCode {
             | C::UnsupportedArtifactScheme
             | C::ArtifactChecksumMismatch
             | C::ConfigInterpolateError => ErrorType::ComponentRecipeError,
-            C::ComponentUpdateError | C::ComponentBroken | C::ComponentBootstrapError | C::ComponentBootstrapTimeout => {
-                ErrorType::ComponentError
-            }
+            C::ComponentUpdateError
+            | C::ComponentBroken
+            | C::ComponentBootstrapError
+            | C::ComponentBootstrapTimeout => ErrorType::ComponentError,
             C::ComponentConfigurationNotValid => ErrorType::ComponentError,
             C::NucleusRestartFailure => ErrorType::NucleusError,
             C::DeploymentFailure
@@ -128,7 +132,11 @@ impl Failure {
                 types.push(found);
             }
         }
-        Self { stack, types, cause: cause.into() }
+        Self {
+            stack,
+            types,
+            cause: cause.into(),
+        }
     }
 
     /// Says whose component it was: Amazon's or the user's own.
@@ -150,10 +158,15 @@ impl Failure {
     /// A failure to read or write on this device.
     pub fn io(action: &str, path: &std::path::Path, source: &std::io::Error) -> Self {
         let code = match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorCode::DiskSpaceCritical,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                ErrorCode::DiskSpaceCritical
+            }
             _ => ErrorCode::IoError,
         };
-        Self::new(&[code], format!("cannot {action} {}: {source}", path.display()))
+        Self::new(
+            &[code],
+            format!("cannot {action} {}: {source}", path.display()),
+        )
     }
 }
 
@@ -164,9 +177,20 @@ mod tests {
     #[test]
     fn a_broken_component_is_reported_in_the_words_of_fleet_status() {
         let name = ComponentName::new("com.example.A").unwrap();
-        let failure = Failure::new(&[ErrorCode::ComponentUpdateError, ErrorCode::ComponentBroken], "x").of_component(&name);
+        let failure = Failure::new(
+            &[ErrorCode::ComponentUpdateError, ErrorCode::ComponentBroken],
+            "x",
+        )
+        .of_component(&name);
         let stack: Vec<_> = failure.stack.iter().map(|c| c.as_str()).collect();
-        assert_eq!(stack, ["DEPLOYMENT_FAILURE", "COMPONENT_UPDATE_ERROR", "COMPONENT_BROKEN"]);
+        assert_eq!(
+            stack,
+            [
+                "DEPLOYMENT_FAILURE",
+                "COMPONENT_UPDATE_ERROR",
+                "COMPONENT_BROKEN"
+            ]
+        );
         let types: Vec<_> = failure.types.iter().map(|c| c.as_str()).collect();
         assert_eq!(types, ["COMPONENT_ERROR", "USER_COMPONENT_ERROR"]);
     }

@@ -58,12 +58,16 @@ impl Layout {
 
 /// Below the root or a staging folder.
 pub(crate) fn artifacts(component: &ComponentName, version: &Version) -> PathBuf {
-    PathBuf::from("packages/artifacts").join(component.as_str()).join(version.to_string())
+    PathBuf::from("packages/artifacts")
+        .join(component.as_str())
+        .join(version.to_string())
 }
 
 /// Below the root or a staging folder.
 pub(crate) fn unarchived(component: &ComponentName, version: &Version) -> PathBuf {
-    PathBuf::from("packages/artifacts-unarchived").join(component.as_str()).join(version.to_string())
+    PathBuf::from("packages/artifacts-unarchived")
+        .join(component.as_str())
+        .join(version.to_string())
 }
 
 /// Below the root or a staging folder.
@@ -115,7 +119,11 @@ pub(crate) fn put_back(layout: &Layout, id: &DeploymentId, moves: &[Move]) -> Re
 }
 
 fn paths(layout: &Layout, id: &DeploymentId, one: &Move) -> (PathBuf, PathBuf, PathBuf) {
-    (layout.staged(id).join(&one.place), layout.root.join(&one.place), layout.previous(id).join(&one.place))
+    (
+        layout.staged(id).join(&one.place),
+        layout.root.join(&one.place),
+        layout.previous(id).join(&one.place),
+    )
 }
 
 fn exists(path: &Path) -> Result<bool, Failure> {
@@ -131,7 +139,12 @@ fn rename(from: &Path, to: &Path, touched: &mut BTreeSet<PathBuf>) -> Result<(),
     let above = to.parent().expect("every place is below the root");
     create_folders(above)?;
     fs::rename(from, to).map_err(|e| Failure::io("rename", from, &e))?;
-    touched.extend([from, to].into_iter().filter_map(Path::parent).map(Path::to_owned));
+    touched.extend(
+        [from, to]
+            .into_iter()
+            .filter_map(Path::parent)
+            .map(Path::to_owned),
+    );
     crash_point("deploy.rename.after");
     Ok(())
 }
@@ -158,7 +171,9 @@ pub(crate) fn create_folders(path: &Path) -> Result<(), Failure> {
         Err(e) => return Err(Failure::io("create", path, &e)),
     }
     match above {
-        Some(above) => store::file::fsync_dir(above).map_err(|e| Failure::io("make durable", above, &e)),
+        Some(above) => {
+            store::file::fsync_dir(above).map_err(|e| Failure::io("make durable", above, &e))
+        }
         None => Ok(()),
     }
 }
@@ -179,7 +194,9 @@ pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
 
 /// Removes the folders of all deployments but one: what a crash or a failed removal left.
 pub(crate) fn sweep(layout: &Layout, keep: Option<&DeploymentId>) {
-    let Ok(entries) = fs::read_dir(layout.deployments()) else { return };
+    let Ok(entries) = fs::read_dir(layout.deployments()) else {
+        return;
+    };
     for entry in entries.flatten() {
         if keep.is_none_or(|keep| entry.file_name() != keep.0.as_str())
             && let Err(failure) = remove(&entry.path())
@@ -200,21 +217,36 @@ mod tests {
 
     fn setting() -> (tempfile::TempDir, Layout, DeploymentId, Vec<Move>) {
         let folder = tempfile::tempdir().unwrap();
-        let layout = Layout { root: folder.path().to_owned() };
+        let layout = Layout {
+            root: folder.path().to_owned(),
+        };
         let id = DeploymentId("d".into());
         write(&folder.path().join("packages/a/1/f"), "old");
         write(&folder.path().join("packages/r.json"), "old recipe");
         write(&layout.staged(&id).join("packages/a/1/f"), "new");
         write(&layout.staged(&id).join("packages/b/1/f"), "added");
-        let come = |p: &str| Move { place: p.into(), comes: true };
-        let moves =
-            vec![come("packages/a/1"), come("packages/b/1"), Move { place: "packages/r.json".into(), comes: false }];
+        let come = |p: &str| Move {
+            place: p.into(),
+            comes: true,
+        };
+        let moves = vec![
+            come("packages/a/1"),
+            come("packages/b/1"),
+            Move {
+                place: "packages/r.json".into(),
+                comes: false,
+            },
+        ];
         (folder, layout, id, moves)
     }
 
     fn state(root: &Path) -> (Option<String>, Option<String>, Option<String>) {
         let read = |p: &str| fs::read_to_string(root.join(p)).ok();
-        (read("packages/a/1/f"), read("packages/b/1/f"), read("packages/r.json"))
+        (
+            read("packages/a/1/f"),
+            read("packages/b/1/f"),
+            read("packages/r.json"),
+        )
     }
 
     #[test]
@@ -228,7 +260,10 @@ mod tests {
             exchange(&layout, &id, &moves[..done]).unwrap();
             exchange(&layout, &id, &moves).unwrap();
             exchange(&layout, &id, &moves).unwrap();
-            assert_eq!(state(folder.path()), (Some("new".into()), Some("added".into()), None));
+            assert_eq!(
+                state(folder.path()),
+                (Some("new".into()), Some("added".into()), None)
+            );
             put_back(&layout, &id, &moves).unwrap();
             put_back(&layout, &id, &moves).unwrap();
             assert_eq!(state(folder.path()), old);

@@ -10,12 +10,13 @@
 //! The transaction that leaves Exchanging holds the configuration, the active set, the records and the journal; so does the
 //! one that leaves Restoring. Between the two the new set counts, outside of them the old one.
 
-use crate::{Failure, Plan, folders::Move, saved::Saved, table::{Content, Specs}};
-use model::{
-    ComponentName, Version,
-    component::Action,
-    deployment::DeploymentId,
+use crate::{
+    Failure, Plan,
+    folders::Move,
+    saved::Saved,
+    table::{Content, Specs},
 };
+use model::{ComponentName, Version, component::Action, deployment::DeploymentId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +49,26 @@ pub(crate) enum Stage {
     Rewatching,
 }
 
+impl Stage {
+    /// For messages and crash points.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Consenting => "consenting",
+            Self::Exchanging => "exchanging",
+            Self::Returning => "returning",
+            Self::Bootstrapping { .. } => "bootstrapping",
+            Self::Activating => "activating",
+            Self::Watching => "watching",
+            Self::Cleaning => "cleaning",
+            Self::Restoring => "restoring",
+            Self::RestoringBootstrap { .. } => "restoring-bootstrap",
+            Self::Reactivating => "reactivating",
+            Self::Rewatching => "rewatching",
+        }
+    }
+}
+
 /// How it is going to end, once that is known.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Reason {
@@ -74,13 +95,19 @@ pub(crate) struct Journal {
     /// Which bootstrap step ended in a restart of the runtime or the device, which has not happened yet.
     #[serde(default)]
     pub restart: Option<Restart>,
+    /// What went wrong on the way back.
+    #[serde(default)]
+    pub trouble: Vec<String>,
 }
 
 /// A restart that was asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Restart {
     Runtime,
-    Device,
+    /// Done when the device's boot is another one.
+    Device {
+        boot: Option<String>,
+    },
 }
 
 /// What was found out before anything changed.
@@ -114,6 +141,8 @@ pub(crate) struct Committed {
     pub saved: Saved,
     /// Components that were not well before; nobody waits for them on the way back.
     pub unwell: BTreeSet<ComponentName>,
+    /// The new set has been handed to the supervisor.
+    pub activated: bool,
 }
 
 /// What to do with a journal found at start.
@@ -150,8 +179,12 @@ pub(crate) fn resume(stage: Stage, attempts: u32) -> Resume {
         (Stage::Bootstrapping { .. } | Stage::Activating | Stage::Watching, true) => Resume::GoBack,
         (Stage::Cleaning, _) => Resume::GoOn,
         (Stage::Restoring, _) => Resume::GoOn,
-        (Stage::RestoringBootstrap { .. } | Stage::Reactivating | Stage::Rewatching, false) => Resume::GoOn,
-        (Stage::RestoringBootstrap { .. } | Stage::Reactivating | Stage::Rewatching, true) => Resume::Abandon,
+        (Stage::RestoringBootstrap { .. } | Stage::Reactivating | Stage::Rewatching, false) => {
+            Resume::GoOn
+        }
+        (Stage::RestoringBootstrap { .. } | Stage::Reactivating | Stage::Rewatching, true) => {
+            Resume::Abandon
+        }
     }
 }
 
@@ -166,6 +199,7 @@ impl Journal {
             committed: None,
             reason: None,
             restart: None,
+            trouble: Vec::new(),
         }
     }
 
@@ -173,9 +207,17 @@ impl Journal {
     /// bootstrap are half done.
     pub(crate) fn running(&self, active: &Specs) -> Specs {
         let without = |specs: &Specs, out: &dyn Fn(&ComponentName) -> bool| -> Specs {
-            specs.iter().filter(|(name, _)| !out(name)).map(|(n, s)| (n.clone(), s.clone())).collect()
+            specs
+                .iter()
+                .filter(|(name, _)| !out(name))
+                .map(|(n, s)| (n.clone(), s.clone()))
+                .collect()
         };
-        let changed = |name: &ComponentName| self.prepared.as_ref().is_some_and(|p| p.changed.contains_key(name));
+        let changed = |name: &ComponentName| {
+            self.prepared
+                .as_ref()
+                .is_some_and(|p| p.changed.contains_key(name))
+        };
         let Some(committed) = &self.committed else {
             return match self.stage {
                 Stage::Exchanging | Stage::Returning => without(active, &changed),
@@ -183,13 +225,20 @@ impl Journal {
             };
         };
         match self.stage {
-            Stage::Bootstrapping { .. } | Stage::Activating => without(&committed.old, &|n| committed.halted.contains(n)),
+            Stage::Bootstrapping { .. } | Stage::Activating => {
+                without(&committed.old, &|n| committed.halted.contains(n))
+            }
             Stage::Watching | Stage::Cleaning => committed.new.clone(),
-            Stage::Restoring | Stage::RestoringBootstrap { .. } | Stage::Reactivating => without(&committed.old, &|name| {
-                committed.halted.contains(name) || committed.actions.get(name) != Some(&Action::Keep)
-            }),
+            Stage::Restoring | Stage::RestoringBootstrap { .. } | Stage::Reactivating => {
+                without(&committed.old, &|name| {
+                    committed.halted.contains(name)
+                        || committed.actions.get(name) != Some(&Action::Keep)
+                })
+            }
             Stage::Rewatching => committed.old.clone(),
-            Stage::Preparing | Stage::Consenting | Stage::Exchanging | Stage::Returning => active.clone(),
+            Stage::Preparing | Stage::Consenting | Stage::Exchanging | Stage::Returning => {
+                active.clone()
+            }
         }
     }
 }
@@ -198,8 +247,16 @@ impl Journal {
 mod tests {
     use super::*;
 
-    const FORWARD: [Stage; 3] = [Stage::Bootstrapping { next: 1, begun: 1 }, Stage::Activating, Stage::Watching];
-    const BACK: [Stage; 3] = [Stage::RestoringBootstrap { next: 0, begun: 0 }, Stage::Reactivating, Stage::Rewatching];
+    const FORWARD: [Stage; 3] = [
+        Stage::Bootstrapping { next: 1, begun: 1 },
+        Stage::Activating,
+        Stage::Watching,
+    ];
+    const BACK: [Stage; 3] = [
+        Stage::RestoringBootstrap { next: 0, begun: 0 },
+        Stage::Reactivating,
+        Stage::Rewatching,
+    ];
 
     #[test]
     fn preparing_begins_again_since_it_left_only_half_copies() {

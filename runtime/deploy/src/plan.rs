@@ -96,7 +96,14 @@ pub(crate) fn plan(sides: Sides<'_>) -> (Plan, BTreeMap<ComponentName, Action>) 
                 ChangeKind::Remove
             }
             (None, Some(_)) => {
-                why.extend(sides.wanted_by.get(name).into_iter().flatten().map(|by| format!("asked for by {by}")));
+                why.extend(
+                    sides
+                        .wanted_by
+                        .get(name)
+                        .into_iter()
+                        .flatten()
+                        .map(|by| format!("asked for by {by}")),
+                );
                 actions.insert(name.clone(), Action::Reinstall);
                 ChangeKind::Add
             }
@@ -116,7 +123,13 @@ pub(crate) fn plan(sides: Sides<'_>) -> (Plan, BTreeMap<ComponentName, Action>) 
     }
     plan.bootstrap = in_order(sides.new)
         .into_iter()
-        .filter(|name| bootstraps(sides.old.get(name), &sides.new[name], sides.content.contains_key(name)))
+        .filter(|name| {
+            bootstraps(
+                sides.old.get(name),
+                &sides.new[name],
+                sides.content.contains_key(name),
+            )
+        })
         .collect();
     (plan, actions)
 }
@@ -129,8 +142,19 @@ fn compare(
     why: &mut Vec<String>,
 ) -> (ChangeKind, Action) {
     if old.version != new.version {
-        why.extend(sides.wanted_by.get(name).into_iter().flatten().map(|by| format!("asked for by {by}")));
-        let kind = if new.version > old.version { ChangeKind::Upgrade } else { ChangeKind::Downgrade };
+        why.extend(
+            sides
+                .wanted_by
+                .get(name)
+                .into_iter()
+                .flatten()
+                .map(|by| format!("asked for by {by}")),
+        );
+        let kind = if new.version > old.version {
+            ChangeKind::Upgrade
+        } else {
+            ChangeKind::Downgrade
+        };
         return (kind, Action::Reinstall);
     }
     let mut action = change_between(old, new);
@@ -171,7 +195,9 @@ fn compare(
 fn bootstraps(old: Option<&ComponentSpec>, new: &ComponentSpec, other_content: bool) -> bool {
     new.lifecycle.bootstrap.is_some()
         && old.is_none_or(|old| {
-            other_content || old.version != new.version || old.lifecycle.bootstrap != new.lifecycle.bootstrap
+            other_content
+                || old.version != new.version
+                || old.lifecycle.bootstrap != new.lifecycle.bootstrap
         })
 }
 
@@ -210,7 +236,11 @@ pub(crate) fn with_hard_dependers(
         let more: Vec<_> = set
             .values()
             .filter(|spec| !all.contains(&spec.name))
-            .filter(|spec| spec.dependencies.iter().any(|(name, kind)| *kind == DependencyType::Hard && all.contains(name)))
+            .filter(|spec| {
+                spec.dependencies
+                    .iter()
+                    .any(|(name, kind)| *kind == DependencyType::Hard && all.contains(name))
+            })
             .map(|spec| spec.name.clone())
             .collect();
         if more.is_empty() {

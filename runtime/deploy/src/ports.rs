@@ -2,9 +2,7 @@
 
 use async_trait::async_trait;
 use model::{
-    ComponentName, ComponentSpec, ComponentStatus,
-    component::Action,
-    deployment::DeploymentId,
+    ComponentName, ComponentSpec, ComponentStatus, component::Action, deployment::DeploymentId,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -68,7 +66,11 @@ pub enum BootstrapError {
 }
 
 fn tail(lines: &[String]) -> String {
-    if lines.is_empty() { String::new() } else { format!("; its last words: {}", lines.join("\n")) }
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words: {}", lines.join("\n"))
+    }
 }
 
 /// The supervisor, as a deployment sees it.
@@ -147,4 +149,9 @@ pub trait Runtime: Send + Sync {
     fn request_restart(&self);
     /// Start the device anew.
     fn request_reboot(&self);
+    /// What is different after each boot of the device; `None` when that cannot be known.
+    fn boot_id(&self) -> Option<String> {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(text.trim().to_owned())
+    }
 }

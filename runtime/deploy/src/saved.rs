@@ -36,7 +36,10 @@ impl Saved {
 
     /// What makes those parts again what they were.
     pub(crate) fn restore(&self) -> Vec<Operation> {
-        let remove = self.tops.iter().map(|path| Operation::Remove { path: path.clone(), at: Timestamp::MAX });
+        let remove = self.tops.iter().map(|path| Operation::Remove {
+            path: path.clone(),
+            at: Timestamp::MAX,
+        });
         let write = self.leaves.iter().map(|leaf| Operation::Merge {
             path: leaf.path.clone(),
             value: leaf.value.clone(),
@@ -47,9 +50,17 @@ impl Saved {
 }
 
 fn collect(tree: &Tree, entry: configuration::Entry, leaves: &mut Vec<Leaf>) {
-    let keys = if entry.is_leaf { Vec::new() } else { tree.keys(&entry.path) };
+    let keys = if entry.is_leaf {
+        Vec::new()
+    } else {
+        tree.keys(&entry.path)
+    };
     if keys.is_empty() {
-        leaves.push(Leaf { path: entry.path, value: entry.value, at: entry.at });
+        leaves.push(Leaf {
+            path: entry.path,
+            value: entry.value,
+            at: entry.at,
+        });
         return;
     }
     for key in keys {
@@ -72,10 +83,18 @@ mod tests {
 
     #[test]
     fn a_part_comes_back_with_its_timestamps_and_the_rest_is_left_alone() {
-        let merge = |p: &str, value, at| Operation::Merge { path: path(p), value, at };
+        let merge = |p: &str, value, at| Operation::Merge {
+            path: path(p),
+            value,
+            at,
+        };
         let (before, _) = Tree::empty()
             .apply_all(&[
-                merge("services/a", json!({"configuration": {"x": 1, "empty": {}, "list": [1, 2]}}), 5),
+                merge(
+                    "services/a",
+                    json!({"configuration": {"x": 1, "empty": {}, "list": [1, 2]}}),
+                    5,
+                ),
                 merge("services/a/configuration/x", json!(2), 9),
                 merge("services/b/configuration/y", json!(1), 5),
             ])
@@ -83,16 +102,34 @@ mod tests {
         let saved = Saved::of(&before, [path("services/a"), path("services/c")]);
         let (after, _) = before
             .apply_all(&[
-                merge("services/a/configuration", json!({"x": 3, "new": true, "empty": {"k": 1}}), 20),
+                merge(
+                    "services/a/configuration",
+                    json!({"x": 3, "new": true, "empty": {"k": 1}}),
+                    20,
+                ),
                 merge("services/b/configuration/y", json!(2), 20),
                 merge("services/c/version", json!("1"), 20),
             ])
             .unwrap();
         let (back, _) = after.apply_all(&saved.restore()).unwrap();
-        assert_eq!(back.get(&path("services/a")), before.get(&path("services/a")));
-        assert_eq!(back.entry(&path("services/a/configuration/x")).unwrap().at, 9);
-        assert_eq!(back.entry(&path("services/a/configuration/list")).unwrap().at, 5);
-        assert_eq!(back.get(&path("services/b/configuration/y")), Some(json!(2)));
+        assert_eq!(
+            back.get(&path("services/a")),
+            before.get(&path("services/a"))
+        );
+        assert_eq!(
+            back.entry(&path("services/a/configuration/x")).unwrap().at,
+            9
+        );
+        assert_eq!(
+            back.entry(&path("services/a/configuration/list"))
+                .unwrap()
+                .at,
+            5
+        );
+        assert_eq!(
+            back.get(&path("services/b/configuration/y")),
+            Some(json!(2))
+        );
         assert!(!back.contains(&path("services/c")));
     }
 }

@@ -23,6 +23,7 @@ pub(crate) const SCHEMA: Schema = Schema {
             id TEXT NOT NULL UNIQUE,
             request TEXT NOT NULL,
             report TEXT NOT NULL,
+            at INTEGER NOT NULL,
             open INTEGER NOT NULL,
             cancel INTEGER NOT NULL DEFAULT 0
         );
@@ -47,6 +48,8 @@ pub(crate) struct Record {
     pub request: LocalDeploymentRequest,
     pub report: DeploymentReport,
     pub cancel: bool,
+    /// The timestamp of its configuration.
+    pub at: u64,
 }
 
 /// What the artifact folders of one version were made from; when it is the same, they are.
@@ -70,25 +73,40 @@ pub(crate) fn json<T: Serialize>(value: &T) -> String {
 
 /// A stored text that is not what it should be can only be reported.
 fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, OpenError> {
-    serde_json::from_str(text).map_err(|e| OpenError::Damaged { what: what.to_owned(), reason: e.to_string() })
+    serde_json::from_str(text).map_err(|e| OpenError::Damaged {
+        what: what.to_owned(),
+        reason: e.to_string(),
+    })
 }
 
 fn sql<T>(result: store::rusqlite::Result<T>) -> Result<T, OpenError> {
     result.map_err(|e| OpenError::Store(StoreError::from(e)))
 }
 
-fn record(row: &Row<'_>) -> store::rusqlite::Result<(String, String, bool)> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+type Raw = (String, String, bool, i64);
+
+fn record(row: &Row<'_>) -> store::rusqlite::Result<Raw> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
 }
 
-fn record_of((request, report, cancel): (String, String, bool)) -> Result<Record, OpenError> {
-    Ok(Record { request: parse("deployment request", &request)?, report: parse("deployment report", &report)?, cancel })
+fn record_of((request, report, cancel, at): Raw) -> Result<Record, OpenError> {
+    Ok(Record {
+        request: parse("deployment request", &request)?,
+        report: parse("deployment report", &report)?,
+        cancel,
+        at: u64::try_from(at).unwrap_or(0),
+    })
 }
 
 pub(crate) fn insert(t: &Transaction<'_>, record: &Record) -> Result<(), StoreError> {
     t.execute(
-        "INSERT INTO deploy_deployment (id, request, report, open) VALUES (?1, ?2, ?3, 1)",
-        params![record.report.id.0, json(&record.request), json(&record.report)],
+        "INSERT INTO deploy_deployment (id, request, report, at, open) VALUES (?1, ?2, ?3, ?4, 1)",
+        params![
+            record.report.id.0,
+            json(&record.request),
+            json(&record.report),
+            i64::try_from(record.at).unwrap_or(i64::MAX)
+        ],
     )?;
     Ok(())
 }
@@ -102,7 +120,10 @@ pub(crate) fn set_report(t: &Transaction<'_>, report: &DeploymentReport) -> Resu
 }
 
 pub(crate) fn set_cancel(t: &Transaction<'_>, id: &DeploymentId) -> Result<(), StoreError> {
-    t.execute("UPDATE deploy_deployment SET cancel = 1 WHERE id = ?1", params![id.0])?;
+    t.execute(
+        "UPDATE deploy_deployment SET cancel = 1 WHERE id = ?1",
+        params![id.0],
+    )?;
     Ok(())
 }
 
@@ -119,14 +140,20 @@ pub(crate) fn trim(t: &Transaction<'_>, keep: usize) -> Result<(), StoreError> {
 
 /// Every deployment known, oldest first.
 pub(crate) fn all(t: &Transaction<'_>) -> Result<Vec<Record>, OpenError> {
-    let mut statement = sql(t.prepare("SELECT request, report, cancel FROM deploy_deployment ORDER BY ordinal"))?;
+    let mut statement = sql(
+        t.prepare("SELECT request, report, cancel, at FROM deploy_deployment ORDER BY ordinal")
+    )?;
     let rows = sql(statement.query_map([], record))?;
     rows.map(|row| record_of(sql(row)?)).collect()
 }
 
 /// No deployment was ever accepted here.
 pub(crate) fn is_new(t: &Transaction<'_>) -> Result<bool, OpenError> {
-    let seen = t.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'deploy_deployment'", [], |row| row.get::<_, i64>(0));
+    let seen = t.query_row(
+        "SELECT seq FROM sqlite_sequence WHERE name = 'deploy_deployment'",
+        [],
+        |row| row.get::<_, i64>(0),
+    );
     Ok(sql(seen.optional())?.is_none())
 }
 
@@ -134,7 +161,9 @@ pub(crate) fn journal(t: &Transaction<'_>) -> Result<Option<Journal>, OpenError>
     let row = t.query_row("SELECT attempts, entry FROM deploy_journal", [], |row| {
         Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?))
     });
-    let Some((attempts, entry)) = sql(row.optional())? else { return Ok(None) };
+    let Some((attempts, entry)) = sql(row.optional())? else {
+        return Ok(None);
+    };
     let mut journal: Journal = parse("deployment journal", &entry)?;
     journal.attempts = attempts;
     Ok(Some(journal))
@@ -179,8 +208,15 @@ pub(crate) fn set_active(t: &Transaction<'_>, specs: &Specs) -> Result<(), Store
 }
 
 /// Notes a set that was replaced, and forgets all but the newest `keep`.
-pub(crate) fn push_set(t: &Transaction<'_>, members: &BTreeMap<ComponentName, Version>, keep: u32) -> Result<(), StoreError> {
-    t.execute("INSERT INTO deploy_set (members) VALUES (?1)", params![json(members)])?;
+pub(crate) fn push_set(
+    t: &Transaction<'_>,
+    members: &BTreeMap<ComponentName, Version>,
+    keep: u32,
+) -> Result<(), StoreError> {
+    t.execute(
+        "INSERT INTO deploy_set (members) VALUES (?1)",
+        params![json(members)],
+    )?;
     t.execute(
         "DELETE FROM deploy_set WHERE ordinal NOT IN (SELECT ordinal FROM deploy_set ORDER BY ordinal DESC LIMIT ?1)",
         params![keep],
@@ -189,7 +225,9 @@ pub(crate) fn push_set(t: &Transaction<'_>, members: &BTreeMap<ComponentName, Ve
 }
 
 /// The sets before the current one, newest first.
-pub(crate) fn sets(t: &Transaction<'_>) -> Result<Vec<BTreeMap<ComponentName, Version>>, OpenError> {
+pub(crate) fn sets(
+    t: &Transaction<'_>,
+) -> Result<Vec<BTreeMap<ComponentName, Version>>, OpenError> {
     let mut statement = sql(t.prepare("SELECT members FROM deploy_set ORDER BY ordinal DESC"))?;
     let rows = sql(statement.query_map([], |row| row.get::<_, String>(0)))?;
     rows.map(|row| parse("previous set", &sql(row)?)).collect()
@@ -198,14 +236,23 @@ pub(crate) fn sets(t: &Transaction<'_>) -> Result<Vec<BTreeMap<ComponentName, Ve
 pub(crate) fn contents(t: &Transaction<'_>) -> Result<Contents, OpenError> {
     let mut statement = sql(t.prepare("SELECT component, version, content FROM deploy_content"))?;
     let rows = sql(statement.query_map([], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, String>(1)?,
+            row.get::<_, String>(2)?,
+        ))
     }))?;
     let mut contents = Contents::new();
     for row in rows {
         let (component, version, content) = sql(row)?;
-        let damaged = |reason: String| OpenError::Damaged { what: "artifact record".to_owned(), reason };
+        let damaged = |reason: String| OpenError::Damaged {
+            what: "artifact record".to_owned(),
+            reason,
+        };
         let component = ComponentName::new(&component).map_err(|e| damaged(e.to_string()))?;
-        let version = version.parse().map_err(|e: model::version::VersionError| damaged(e.to_string()))?;
+        let version = version
+            .parse()
+            .map_err(|e: model::version::VersionError| damaged(e.to_string()))?;
         contents.insert((component, version), parse("artifact record", &content)?);
     }
     Ok(contents)
