@@ -4,7 +4,7 @@ use super::{
     node::{Entry, Node, NodeKind, Position},
     problem::Problem,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Everything noticed while a recipe is read.
 #[derive(Default)]
@@ -131,6 +131,24 @@ impl Notes {
         }
     }
 
+    /// Keys of a configuration that differ in nothing but their case, which Greengrass's configuration takes for one.
+    pub(super) fn keys_alike(&mut self, node: &Node, path: &str) {
+        let mut seen = HashMap::new();
+        for (key, child) in node.entries() {
+            let path = join(path, key.map_or("", |k| k.key.as_str()));
+            if let Some(entry) = key
+                && let Some(first) = seen.insert(entry.key.to_lowercase(), entry.key.as_str())
+                && first != entry.key
+            {
+                let message = format!(
+                    "differs from {first} in nothing but its case: only one of them is kept"
+                );
+                self.warn(entry.key_at, &path, message);
+            }
+            self.keys_alike(child, &path);
+        }
+    }
+
     /// Keys that stand twice in one mapping, at any depth.
     pub(super) fn doubled_keys(&mut self, node: &Node, path: &str) {
         match &node.kind {
@@ -164,6 +182,7 @@ impl Notes {
 
 /// The same thing said of the same place is said once: a global lifecycle is read once a manifest.
 fn push(list: &mut Vec<Problem>, position: Position, key: &str, message: String) {
+    let message = shortened(message);
     let problem = Problem {
         position,
         key: key.to_owned(),
@@ -173,6 +192,17 @@ fn push(list: &mut Vec<Problem>, position: Position, key: &str, message: String)
     if list.len() < 100 && !list.contains(&problem) {
         list.push(problem);
     }
+}
+
+/// A message may quote a text of any length; its start and its end tell enough.
+fn shortened(message: String) -> String {
+    let length = message.chars().count();
+    if length <= 600 {
+        return message;
+    }
+    let start: String = message.chars().take(300).collect();
+    let end: String = message.chars().skip(length - 200).collect();
+    format!("{start} ... {end}")
 }
 
 fn looks_like_variable(entries: &[Entry]) -> bool {
