@@ -38,7 +38,7 @@ fn compare(
         changes.push(Change {
             path: path.clone(),
             kind,
-        })
+        });
     };
     let Some(new) = new else {
         if old.is_some() {

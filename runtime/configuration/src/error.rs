@@ -44,17 +44,6 @@ pub enum TreeError {
         /// As given.
         pointer: String,
     },
-    /// A reset names an element of a list; lists are reset whole.
-    #[error(
-        "cannot reset {pointer:?}: {} is a list, and a list is reset as a whole only",
-        pointer_of(list)
-    )]
-    ListElement {
-        /// As given.
-        pointer: String,
-        /// The list.
-        list: Vec<String>,
-    },
 }
 
 /// Why a commit failed; the tree is as it was before.
