@@ -107,7 +107,7 @@ impl Deployments {
         if let Some(request) = initial {
             match deployments.create(request).await {
                 Ok(id) => {
-                    log::info!(deployment = id.0.as_str(); "queued the deployment this image brings along")
+                    log::info!(deployment = id.0.as_str(); "queued the deployment this image brings along");
                 }
                 Err(e) => log::error!("the deployment this image brings along was refused: {e}"),
             }
@@ -280,7 +280,10 @@ impl Deployments {
 }
 
 pub(crate) fn interrupted(message: &str) -> Failure {
-    Failure::new(&[crate::ErrorCode::DeploymentInterrupted], message)
+    Failure::new(
+        &[model::error_code::ErrorCode::DeploymentInterrupted],
+        message,
+    )
 }
 
 impl Shared {

@@ -62,7 +62,7 @@ impl Groups {
                             .insert(component, version);
                     }
                     _ => {
-                        log::warn!(group = group.as_str(), component = component.as_str(); "ignoring a root component without a version")
+                        log::warn!(group = group.as_str(), component = component.as_str(); "ignoring a root component without a version");
                     }
                 }
             }

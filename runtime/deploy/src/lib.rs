@@ -27,7 +27,7 @@ mod task;
 
 pub use deployments::Deployments;
 pub use error::{CancelError, CreateError, OpenError, PlanError};
-pub use failure::{ErrorCode, ErrorType, Failure};
+pub use failure::Failure;
 pub use options::{Options, Retention, UnpackLimits};
 pub use plan::{ChangeKind, Plan, PlannedChange};
 pub use ports::{

@@ -3,7 +3,6 @@
 
 use crate::{
     Failure, Options,
-    failure::ErrorCode,
     folders::{self, Layout, Move},
     groups::{self, Groups},
     journal::Prepared,
@@ -14,6 +13,7 @@ use crate::{
     table::{Contents, Specs},
 };
 use configuration::{Timestamp, Tree};
+use model::error_code::ErrorCode;
 use model::{
     ComponentName, Recipe, Version,
     component::Action,

@@ -1,7 +1,8 @@
 //! What can be said about a request before anything is looked up: refused with the reason, or taken.
 
-use crate::{Failure, Options, error::CreateError, failure::ErrorCode};
+use crate::{Failure, Options, error::CreateError};
 use configuration::parse_pointer;
+use model::error_code::ErrorCode;
 use model::{ComponentName, Version, deployment::LocalDeploymentRequest};
 use std::{
     collections::{BTreeMap, BTreeSet},

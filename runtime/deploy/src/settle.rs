@@ -4,16 +4,16 @@
 
 use crate::{
     Failure, Options,
-    failure::ErrorCode,
     groups::{self, Groups},
     resolve::Versions,
     saved::Saved,
     table::Specs,
 };
 use configuration::{Operation, Timestamp, Tree, pointer_of};
+use model::error_code::ErrorCode;
 use model::{
     ComponentName, ComponentSpec, Recipe, RunWith, SystemLimits,
-    component::RestartPolicy,
+    component::{Lifecycle, RestartPolicy},
     deployment::{ConfigurationUpdate, LocalDeploymentRequest, RunWithUpdate},
     interpolate::{Resident, Scope, World},
 };
@@ -271,10 +271,14 @@ fn spec(
         Failure::new(&[ErrorCode::RecipeMissingManifest], e.to_string()).of_component(name)
     })?;
     let scope = Scope::new(world, name, recipe.dependencies.keys());
-    let lifecycle = selected.resolve(&scope).map_err(|e| {
+    let mut lifecycle = selected.resolve(&scope).map_err(|e| {
         let message = format!("the recipe of {name} {}: {e}", recipe.version);
         Failure::new(&[ErrorCode::ConfigInterpolateError], message).of_component(name)
     })?;
+    if lifecycle.error_reset.is_zero() {
+        // Not given; errors that never add up would keep a component from ever being BROKEN.
+        lifecycle.error_reset = Lifecycle::default_error_reset();
+    }
     let provided = &inputs.options.provided;
     let mut artifact_folders = Vec::new();
     if inputs.with_files.contains(name) {

@@ -80,7 +80,7 @@ impl Task {
         let id = journal.deployment.clone();
         let Some(record) = shared.record(&id) else {
             log::error!(deployment = id.0.as_str(); "the journal tells of a deployment that is not known; forgetting it");
-            if let Err(e) = shared.database.write(|t| table::clear_journal(t)).await {
+            if let Err(e) = shared.database.write(table::clear_journal).await {
                 log::error!("the journal cannot be cleared: {e}");
             }
             return Ok(());

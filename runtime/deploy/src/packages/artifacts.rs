@@ -2,10 +2,9 @@
 //! in a folder nobody else sees.
 
 use super::{fingerprint, unpack};
-use crate::{
-    Failure, failure::ErrorCode, folders, folders::Layout, options::UnpackLimits, table::Content,
-};
+use crate::{Failure, folders, folders::Layout, options::UnpackLimits, table::Content};
 use base64::Engine;
+use model::error_code::ErrorCode;
 use model::{
     ComponentName, Version,
     recipe::{Access, Artifact, Permission, Unarchive},
@@ -257,7 +256,7 @@ pub(crate) fn stage(
         .collect();
     for file in &tree.files {
         let to = folder.join(&file.relative);
-        folders::create_folders(to.parent().expect("below the folder"))?;
+        create_all(to.parent().expect("below the folder"))?;
         let Some(hash) = copy(&file.source, &to, cancel)? else {
             return Ok(false);
         };
@@ -272,7 +271,7 @@ pub(crate) fn stage(
             let into = staged
                 .join(folders::unarchived(wanted.component, wanted.version))
                 .join(name);
-            folders::create_folders(&into)?;
+            create_all(&into)?;
             let mode = mode_of(artifact.permission);
             let unpacked = unpack::zip(&to, &into, mode, limits, cancel).map_err(|e| {
                 Failure::new(
@@ -298,7 +297,7 @@ pub(crate) fn stage(
 }
 
 fn check_space(folder: &Path, needed: u64) -> Result<(), Failure> {
-    folders::create_folders(folder)?;
+    create_all(folder)?;
     let stat = rustix::fs::statvfs(folder)
         .map_err(|e| Failure::io("look at the disk of", folder, &e.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -312,6 +311,11 @@ fn check_space(folder: &Path, needed: u64) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// The caller makes all durable at once, at the end.
+fn create_all(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).map_err(|e| Failure::io("create", path, &e))
 }
 
 /// Copies and hashes at once. `None` when canceled.

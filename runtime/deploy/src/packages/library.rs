@@ -1,10 +1,7 @@
 //! The recipes at hand: those of the component store, and those of a request's folder, which win.
 
-use crate::{
-    Failure,
-    failure::ErrorCode,
-    folders::{Layout, create_folders},
-};
+use crate::{Failure, folders::Layout};
+use model::error_code::ErrorCode;
 use model::{ComponentName, Recipe, Version, recipe::MAX_BYTES};
 use std::{
     collections::BTreeMap,
@@ -173,11 +170,11 @@ fn read_file(path: &Path) -> Result<Option<Found>, Failure> {
     }))
 }
 
-/// Writes a recipe to where it is staged.
+/// Writes a recipe to where it is staged; the caller makes it durable.
 pub(crate) fn write_recipe(path: &Path, text: &str) -> Result<(), Failure> {
-    create_folders(path.parent().expect("a path below the staging folder"))?;
-    store::file::write_atomic(path, text.as_bytes(), 0o644)
-        .map_err(|e| Failure::io("write", path, &e))
+    let folder = path.parent().expect("a path below the staging folder");
+    fs::create_dir_all(folder).map_err(|e| Failure::io("create", folder, &e))?;
+    fs::write(path, text).map_err(|e| Failure::io("write", path, &e))
 }
 
 #[cfg(test)]
@@ -237,7 +234,7 @@ mod tests {
         );
         fs::write(request.join("bad.json"), bad).unwrap();
         let failure = Library::read(&layout, Some(&request)).unwrap_err();
-        assert!(failure.stack.contains(&ErrorCode::RecipeParseError));
+        assert!(failure.stack.contains(&"RECIPE_PARSE_ERROR".to_owned()));
         assert!(failure.cause.contains("bad.json:3:"), "{}", failure.cause);
     }
 

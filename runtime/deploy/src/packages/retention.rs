@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_a_component_that_is_gone() {
-        let (_f, layout, name) = setting(&["1.0.0"]);
+        let (_f, layout, _) = setting(&["1.0.0"]);
         clean(
             &layout,
             &Set::new(),

@@ -2,7 +2,7 @@
 //! must end inside, and what comes out is counted, since what an archive says of itself may be a lie.
 
 use super::artifacts::set_mode;
-use crate::{Failure, folders, options::UnpackLimits};
+use crate::{Failure, options::UnpackLimits};
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -104,14 +104,13 @@ pub(crate) fn zip(
             if kind != 0 && kind != FOLDER {
                 return Err(UnpackError::Kind(name));
             }
-            folders::create_folders(&path).map_err(|_| UnpackError::Twice(name))?;
+            create(&path, &name)?;
             continue;
         }
         if !seen.insert(relative.clone()) {
             return Err(UnpackError::Twice(name));
         }
-        folders::create_folders(path.parent().expect("below the folder"))
-            .map_err(|_| UnpackError::Twice(name.clone()))?;
+        create(path.parent().expect("below the folder"), &name)?;
         match kind {
             0 | REGULAR => {
                 if !write(&mut entry, &path, &name, &mut meter, cancel)? {
@@ -141,6 +140,23 @@ pub(crate) fn zip(
     Ok(true)
 }
 
+/// Creates a folder and those above it; the caller makes all durable at once.
+fn create(path: &Path, name: &str) -> Result<(), UnpackError> {
+    fs::create_dir_all(path).map_err(|source| failed(name, source))
+}
+
+fn failed(name: &str, source: io::Error) -> UnpackError {
+    match source.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            UnpackError::Twice(name.to_owned())
+        }
+        _ => UnpackError::Io {
+            name: name.to_owned(),
+            source,
+        },
+    }
+}
+
 /// The path below the folder; backslashes are separators too, as archives from Windows have them.
 fn inside(name: &str) -> Result<PathBuf, UnpackError> {
     let escapes = || UnpackError::Escapes(name.to_owned());
@@ -168,13 +184,7 @@ fn write(
     meter: &mut Meter<'_>,
     cancel: &CancellationToken,
 ) -> Result<bool, UnpackError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AlreadyExists => UnpackError::Twice(name.to_owned()),
-        _ => UnpackError::Io {
-            name: name.to_owned(),
-            source,
-        },
-    };
+    let failed = |source| failed(name, source);
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -203,13 +213,7 @@ fn make_links(into: &Path, links: &[(PathBuf, String, String)]) -> Result<(), Un
         if Path::new(target).is_absolute() || target.is_empty() {
             return Err(UnpackError::Escapes(name.clone()));
         }
-        symlink(target, into.join(relative)).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => UnpackError::Twice(name.clone()),
-            _ => UnpackError::Io {
-                name: name.clone(),
-                source,
-            },
-        })?;
+        symlink(target, into.join(relative)).map_err(|source| failed(name, source))?;
     }
     let root = fs::canonicalize(into).map_err(|source| UnpackError::Io {
         name: into.display().to_string(),

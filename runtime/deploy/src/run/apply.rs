@@ -3,11 +3,11 @@
 use super::{Flow, Interrupt, Run, Stop};
 use crate::{
     BootstrapError, BootstrapExit, Change, Failure,
-    failure::ErrorCode,
     journal::{Restart, Stage},
     plan::in_order,
     table::Specs,
 };
+use model::error_code::ErrorCode;
 use model::{ComponentName, ComponentSpec, Version, component::Action};
 use std::{collections::BTreeMap, time::Duration};
 

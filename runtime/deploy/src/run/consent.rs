@@ -1,7 +1,8 @@
 //! Asking: components that are to change may defer, those whose configuration changes may refuse it.
 
 use super::{Flow, Interrupt, Run};
-use crate::{Failure, UpdateNotice, failure::ErrorCode, journal::Stage};
+use crate::{Failure, UpdateNotice, journal::Stage};
+use model::error_code::ErrorCode;
 use model::{ComponentName, deployment::UpdateAction};
 use std::time::Duration;
 use tokio::time::Instant;

@@ -2,15 +2,14 @@
 
 use super::{Flow, Interrupt, Run};
 use crate::{
-    Failure,
-    failure::ErrorCode,
-    folders,
+    Failure, folders,
     journal::{Committed, Stage},
     plan::with_hard_dependers,
     table,
 };
 use configuration::ConfigurationError;
 use model::State;
+use model::error_code::ErrorCode;
 use std::collections::BTreeSet;
 use store::crash_point;
 

@@ -80,6 +80,14 @@ impl Run {
         })
         .await?;
         crash_point("deploy.finish.after");
+        if let Some(committed) = &self.journal.committed {
+            let counts = if self.journal.is_back() {
+                &committed.old
+            } else {
+                &committed.new
+            };
+            self.shared.set_active(counts.clone());
+        }
         let folder = self.shared.layout.deployment(&self.journal.deployment);
         if let Err(failure) = self.blocking(move || folders::remove(&folder)).await {
             log::warn!("a deployment folder stays until the next start: {failure}");

@@ -1,7 +1,8 @@
 //! Waiting until components are up: RUNNING for a while, or FINISHED.
 
 use super::Run;
-use crate::{Failure, failure::ErrorCode};
+use crate::Failure;
+use model::error_code::ErrorCode;
 use model::{ComponentName, ComponentStatus, State, Version};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{sync::broadcast::error::RecvError, time::Instant};
