@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use store::crash_point;
@@ -158,24 +159,32 @@ fn sync(folders: &BTreeSet<PathBuf>) -> Result<(), Failure> {
 
 /// Creates a folder and those above it, durably.
 pub(crate) fn create_folders(path: &Path) -> Result<(), Failure> {
+    let mut created = Vec::new();
+    create(path, &mut created).map_err(|e| Failure::io("create", path, &e))?;
+    let above = created
+        .iter()
+        .filter_map(|folder| folder.parent())
+        .map(Path::to_owned);
+    sync(&above.collect())
+}
+
+/// Creates a folder and those above it; the caller makes them durable.
+pub(crate) fn create_all(path: &Path) -> io::Result<()> {
+    create(path, &mut Vec::new())
+}
+
+/// Whatever the umask, everybody may look into what is created: components run as many users.
+fn create(path: &Path, created: &mut Vec<PathBuf>) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let above = path.parent().filter(|p| !p.as_os_str().is_empty());
-    if let Some(above) = above {
-        create_folders(above)?;
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        create(above, created)?;
     }
-    match fs::create_dir(path) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(Failure::io("create", path, &e)),
-    }
-    match above {
-        Some(above) => {
-            store::file::fsync_dir(above).map_err(|e| Failure::io("make durable", above, &e))
-        }
-        None => Ok(()),
-    }
+    fs::create_dir(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    created.push(path.to_owned());
+    Ok(())
 }
 
 /// Removes a file or a folder with all below; that it is not there is success.

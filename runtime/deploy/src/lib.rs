@@ -5,6 +5,30 @@
 //!
 //! A local deployment that fails after it has changed something stays as it is unless the request asks for ROLLBACK, as in
 //! Greengrass; one that fails at a bootstrap step always goes back, since nothing of the new set was started by then.
+//!
+//! ```
+//! use deploy::{Deployments, Options, Ports};
+//! use model::{Platform, deployment::LocalDeploymentRequest};
+//!
+//! # async fn example(database: store::Database, configuration: configuration::Configuration, ports: Ports)
+//! # -> Result<(), Box<dyn std::error::Error>> {
+//! // The database was opened with `Deployments::SCHEMA` among its schemas.
+//! let options = Options::new("/var/lib/greengrass", Platform::from_uname("Linux", "aarch64"));
+//! let (deployments, task) = Deployments::open(options, database, configuration, ports).await?;
+//! // Hand `deployments.active()` to the supervisor first, then let the task work.
+//! let shutdown = tokio_util::sync::CancellationToken::new();
+//! tokio::spawn(task.run(shutdown.clone()));
+//!
+//! let mut request = LocalDeploymentRequest::default();
+//! request.add.insert("com.example.Pump".parse()?, "1.0.0".into());
+//! request.recipe_folder = Some("/home/me/recipes".into());
+//! let plan = deployments.plan(request.clone()).await?;
+//! println!("{}", serde_json::to_string_pretty(&plan)?);
+//! let id = deployments.create(request).await?;
+//! println!("{:?}", deployments.report(&id));
+//! # Ok(())
+//! # }
+//! ```
 
 mod deployments;
 mod error;

@@ -2,7 +2,7 @@
 //! thread, looks at a consistent state that was taken before, and stops soon when canceled.
 
 use crate::{
-    Failure, Options,
+    ChangeKind, Failure, Options, PlannedChange,
     folders::{self, Layout, Move},
     groups::{self, Groups},
     journal::Prepared,
@@ -276,7 +276,7 @@ fn draft(
         .filter(|name| situation.add.contains_key(*name))
         .cloned()
         .collect();
-    let (plan, actions) = plan(Sides {
+    let (mut plan, actions) = plan(Sides {
         old: &situation.active,
         new: &settled.specs,
         content: &prepared.changed,
@@ -284,6 +284,17 @@ fn draft(
         retry: &retry,
         wanted_by,
     });
+    for (name, version) in &situation.options.provided {
+        if let Some(paths) = settled.configuration.get(name) {
+            plan.components.push(PlannedChange {
+                component: name.clone(),
+                change: ChangeKind::Configuration,
+                old_version: Some(version.clone()),
+                new_version: Some(version.clone()),
+                why: vec![format!("configuration: {}", paths.join(", "))],
+            });
+        }
+    }
     Ok(Draft {
         settled,
         plan,

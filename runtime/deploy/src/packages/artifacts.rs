@@ -315,7 +315,7 @@ fn check_space(folder: &Path, needed: u64) -> Result<(), Failure> {
 
 /// The caller makes all durable at once, at the end.
 fn create_all(path: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(path).map_err(|e| Failure::io("create", path, &e))
+    folders::create_all(path).map_err(|e| Failure::io("create", path, &e))
 }
 
 /// Copies and hashes at once. `None` when canceled.

@@ -1,12 +1,16 @@
 //! The recipes at hand: those of the component store, and those of a request's folder, which win.
 
-use crate::{Failure, folders::Layout};
+use crate::{
+    Failure,
+    folders::{self, Layout},
+};
 use model::error_code::ErrorCode;
 use model::{ComponentName, Recipe, Version, recipe::MAX_BYTES};
 use std::{
     collections::BTreeMap,
     fs,
     io::Read,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -173,8 +177,10 @@ fn read_file(path: &Path) -> Result<Option<Found>, Failure> {
 /// Writes a recipe to where it is staged; the caller makes it durable.
 pub(crate) fn write_recipe(path: &Path, text: &str) -> Result<(), Failure> {
     let folder = path.parent().expect("a path below the staging folder");
-    fs::create_dir_all(folder).map_err(|e| Failure::io("create", folder, &e))?;
-    fs::write(path, text).map_err(|e| Failure::io("write", path, &e))
+    folders::create_all(folder).map_err(|e| Failure::io("create", folder, &e))?;
+    fs::write(path, text)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
+        .map_err(|e| Failure::io("write", path, &e))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! must end inside, and what comes out is counted, since what an archive says of itself may be a lie.
 
 use super::artifacts::set_mode;
-use crate::{Failure, options::UnpackLimits};
+use crate::{Failure, folders, options::UnpackLimits};
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -142,7 +142,7 @@ pub(crate) fn zip(
 
 /// Creates a folder and those above it; the caller makes all durable at once.
 fn create(path: &Path, name: &str) -> Result<(), UnpackError> {
-    fs::create_dir_all(path).map_err(|source| failed(name, source))
+    folders::create_all(path).map_err(|source| failed(name, source))
 }
 
 fn failed(name: &str, source: io::Error) -> UnpackError {

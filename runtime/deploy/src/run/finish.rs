@@ -96,11 +96,16 @@ impl Run {
         self.shared.end();
         self.shared.publish(report);
         self.shared.trim();
-        self.shared
-            .ports
-            .listeners
-            .post_update(&self.journal.deployment)
-            .await;
+        let disturbing = |plan: &crate::Plan| plan.components.iter().any(|c| c.change.disturbs());
+        if self
+            .journal
+            .prepared
+            .as_ref()
+            .is_some_and(|p| disturbing(&p.plan))
+        {
+            let listeners = &self.shared.ports.listeners;
+            listeners.post_update(&self.journal.deployment).await;
+        }
         Ok(())
     }
 

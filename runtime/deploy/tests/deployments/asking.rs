@@ -107,3 +107,41 @@ async fn a_refused_configuration_fails_the_deployment_before_anything_changes() 
     );
     assert_eq!(device.value("com.a", "x"), Some(json!(1)));
 }
+
+#[tokio::test]
+async fn the_configuration_of_the_runtime_itself_is_deployed_and_planned_like_any_other() {
+    let home = Home::new();
+    let device = before(&home, home.options()).await;
+    let update = || {
+        let policy = json!({"maxErrors": 7, "components": {"com.a": {"firstDelaySeconds": "2"}}});
+        let merge = json!({"logging": {"level": "DEBUG"}, "restartPolicy": policy});
+        request(&home, &[]).merge("aws.greengrass.Nucleus", merge)
+    };
+    let plan = device.deployments.plan(update()).await.unwrap();
+    let nucleus = plan
+        .components
+        .iter()
+        .find(|c| c.component == name("aws.greengrass.Nucleus"))
+        .unwrap();
+    assert!(nucleus.why[0].contains("/logging/level"), "{nucleus:?}");
+    device.succeed(update()).await;
+    let logging = [
+        "services",
+        "aws.greengrass.Nucleus",
+        "configuration",
+        "logging",
+        "level",
+    ];
+    assert_eq!(device.configuration.get(&logging), Some(json!("DEBUG")));
+    device.succeed(request(&home, &[("com.a", "2.0.0")])).await;
+    let policy = device
+        .fakes
+        .components
+        .spec("com.a")
+        .unwrap()
+        .restart_policy;
+    assert_eq!(
+        (policy.max_errors, policy.first_delay),
+        (7, Duration::from_secs(2))
+    );
+}

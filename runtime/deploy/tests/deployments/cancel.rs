@@ -105,7 +105,7 @@ async fn a_deployment_that_waits_for_a_deferral_is_canceled() {
 #[tokio::test]
 async fn a_deployment_that_waits_for_a_verdict_is_canceled() {
     cancel_at("configuration is valid", |device| {
-        device.fakes.validators.hang.store(true, Ordering::SeqCst)
+        device.fakes.validators.hang.store(true, Ordering::SeqCst);
     })
     .await;
 }

@@ -15,6 +15,7 @@ use std::{
 
 const FOLDER: &str = "DEPLOY_CRASH_FOLDER";
 const FAILS: &str = "DEPLOY_CRASH_FAILS";
+const RESUMES: &str = "DEPLOY_CRASH_RESUMES";
 
 /// Places passed by a deployment that succeeds, in order, each as often as it says.
 const FORWARD: &[(&str, u32)] = &[
@@ -119,11 +120,21 @@ async fn device_that_is_killed() {
     let fakes = crate::setting::Fakes::default();
     breaks(&fakes, std::env::var_os(FAILS).is_some());
     let device = home.start_with(home.options(), fakes).await;
-    device.deploy(new(&home)).await;
+    if std::env::var_os(RESUMES).is_none() {
+        device.deploy(new(&home)).await;
+        return;
+    }
+    let mut events = device.deployments.watch();
+    let id = device.deployments.list()[0].id.clone();
+    device.end_of(&mut events, &id).await;
 }
 
 /// Whether it died as it was told to.
 fn kill_at(folder: &Path, point: &str, fails: bool) -> bool {
+    die(folder, point, fails.then_some(FAILS))
+}
+
+fn die(folder: &Path, point: &str, mode: Option<&str>) -> bool {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "crash::device_that_is_killed", "--nocapture"])
@@ -131,8 +142,8 @@ fn kill_at(folder: &Path, point: &str, fails: bool) -> bool {
         .env("GREENGRASS_CRASH_AT", point)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    if fails {
-        command.env(FAILS, "1");
+    if let Some(mode) = mode {
+        command.env(mode, "1");
     }
     let status = command.status().unwrap();
     assert!(
@@ -173,7 +184,7 @@ async fn look(home: &Home, fails: bool) -> (Seen, Vec<model::deployment::Deploym
             .as_mut()
             .and_then(|c| c.pointer_mut("/DeploymentService/runtime"))
         {
-            forget(runtime.get_mut(group));
+            runtime.get_mut(group).into_iter().for_each(forget);
         }
     }
     let seen = Seen {
@@ -201,15 +212,11 @@ async fn look(home: &Home, fails: bool) -> (Seen, Vec<model::deployment::Deploym
     (seen, reports)
 }
 
-fn forget(value: Option<&mut Value>) {
-    match value {
-        Some(Value::Object(members)) => {
-            members.retain(|key, _| {
-                key != "groupConfigArn" && key != "configArn" && key != "timestamp"
-            });
-            members.values_mut().for_each(|value| forget(Some(value)));
-        }
-        _ => {}
+fn forget(value: &mut Value) {
+    if let Value::Object(members) = value {
+        members
+            .retain(|key, _| key != "groupConfigArn" && key != "configArn" && key != "timestamp");
+        members.values_mut().for_each(forget);
     }
 }
 
@@ -280,4 +287,29 @@ async fn a_deployment_killed_at_any_step_goes_on_to_the_new_set() {
 #[tokio::test]
 async fn a_rollback_killed_at_any_step_goes_on_to_the_old_set() {
     kill_at_each(BACK, true).await;
+}
+
+#[tokio::test]
+async fn a_set_that_kills_the_runtime_again_and_again_is_rolled_back() {
+    let (before, _) = references().await;
+    let home = begin().await;
+    assert!(kill_at(home.folder(), "deploy.applied", false));
+    let mut starts = 1;
+    while die(home.folder(), "deploy.applied", Some(RESUMES)) {
+        starts += 1;
+        assert!(starts < 10, "it goes on for ever");
+    }
+    assert_eq!(starts, 4);
+    let (seen, reports) = look(&home, false).await;
+    assert_eq!(seen, before);
+    assert_eq!(
+        reports[0].detailed,
+        Some(DetailedStatus::FailedRollbackComplete),
+        "{:?}",
+        reports[0]
+    );
+    assert_eq!(
+        reports[0].error_stack.last().unwrap(),
+        "DEPLOYMENT_INTERRUPTED"
+    );
 }

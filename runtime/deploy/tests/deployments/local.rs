@@ -71,7 +71,7 @@ async fn a_component_comes_with_its_dependency_configuration_and_files() {
     assert_eq!(
         spec.dependencies
             .keys()
-            .map(|n| n.as_str())
+            .map(model::ComponentName::as_str)
             .collect::<Vec<_>>(),
         ["com.b"]
     );

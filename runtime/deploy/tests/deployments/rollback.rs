@@ -304,3 +304,29 @@ async fn a_component_that_never_comes_up_fails_the_deployment_when_its_time_is_o
     );
     assert_eq!(files(&home.root()), []);
 }
+
+#[tokio::test]
+async fn folders_that_cannot_be_put_in_place_leave_the_old_set_as_it_was() {
+    let home = Home::new();
+    let device = before(&home).await;
+    let _ = change(&home);
+    home.artifact("com.new", "1.0.0", "f", "new");
+    // A file where the folder of the component is to be.
+    std::fs::write(home.root().join("packages/artifacts/com.new"), "in the way").unwrap();
+    let (disk, tree) = (files(&home.root()), device.configuration.get(&["services"]));
+    let report = device.deploy(change(&home)).await;
+    assert_eq!(
+        report.detailed,
+        Some(DetailedStatus::FailedNoStateChange),
+        "{report:?}"
+    );
+    // It had begun: what changes under its feet was down for a moment.
+    let log = device.fakes.components.log();
+    assert_eq!(log, ["halt com.same", "start com.same 1.0.0"]);
+    assert_eq!(
+        device.fakes.components.running(),
+        ["com.a 1.0.0", "com.gone 1.0.0", "com.same 1.0.0"]
+    );
+    assert_eq!(files(&home.root()), disk);
+    assert_eq!(device.configuration.get(&["services"]), tree);
+}
