@@ -55,8 +55,7 @@ impl Run {
             .rev()
             .filter(|name| !keeps(name))
             .collect();
-        self.until_stop(self.shared.ports.components.halt(&names))
-            .await?;
+        self.halt(&names, &committed.new).await?;
         if let Err(failure) = self.put_back().await {
             return self.stuck(&failure).await;
         }

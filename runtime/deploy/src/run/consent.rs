@@ -7,6 +7,9 @@ use model::{ComponentName, deployment::UpdateAction};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// What the ports may take beyond the time they were given.
+const SLACK: Duration = Duration::from_secs(5);
+
 impl Run {
     pub(super) async fn consent(&mut self) -> Result<Flow, Interrupt> {
         self.defer().await?;
@@ -44,9 +47,10 @@ impl Run {
         let end = Instant::now() + options.defer_limit;
         loop {
             self.phase("asking components whether they may be updated");
-            let deferrals = self
-                .guarded(self.shared.ports.listeners.pre_update(&notice, timeout))
-                .await?;
+            let ask = self.shared.ports.listeners.pre_update(&notice, timeout);
+            // No answer is consent, also when the port itself does not answer.
+            let answer = tokio::time::timeout(timeout + SLACK, ask);
+            let deferrals = self.guarded(answer).await?.unwrap_or_default();
             let Some(longest) = deferrals
                 .iter()
                 .max_by_key(|deferral| deferral.recheck_after)
@@ -94,7 +98,17 @@ impl Run {
             configurations,
             timeout,
         );
-        self.guarded(verdict).await?.map_err(|refusal| {
+        let Ok(verdict) = self
+            .guarded(tokio::time::timeout(timeout + SLACK, verdict))
+            .await?
+        else {
+            let message = format!(
+                "no verdict on the new configuration within {} s",
+                timeout.as_secs_f64()
+            );
+            return Err(Failure::new(&[ErrorCode::ComponentConfigurationNotValid], message).into());
+        };
+        verdict.map_err(|refusal| {
             let message = format!(
                 "{} refuses its new configuration: {}",
                 refusal.component, refusal.message

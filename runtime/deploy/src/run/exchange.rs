@@ -25,8 +25,7 @@ impl Run {
                 .rev()
                 .filter(|name| halted.contains(name))
                 .collect();
-            self.until_stop(self.shared.ports.components.halt(&names))
-                .await?;
+            self.halt(&names, &situation.active).await?;
         }
         let (layout, id, moves) = (
             self.shared.layout.clone(),
@@ -48,6 +47,20 @@ impl Run {
             .chain(&prepared.plan.bootstrap)
             .filter(|name| active.contains_key(*name));
         with_hard_dependers(direct.cloned(), active)
+    }
+
+    /// Stops components. Their steps and the kill after them are bounded; so is the wait.
+    pub(super) async fn halt(
+        &self,
+        names: &[model::ComponentName],
+        specs: &table::Specs,
+    ) -> Result<(), super::Stop> {
+        let limit = self.limit(specs);
+        let halt = tokio::time::timeout(limit, self.shared.ports.components.halt(names));
+        if self.until_stop(halt).await?.is_err() {
+            log::error!(deployment = self.journal.deployment.0.as_str(); "components were not down after {} s; going on", limit.as_secs());
+        }
+        Ok(())
     }
 
     async fn commit(&mut self, halted: BTreeSet<model::ComponentName>) -> Result<(), Interrupt> {

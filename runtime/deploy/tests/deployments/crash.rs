@@ -313,3 +313,33 @@ async fn a_set_that_kills_the_runtime_again_and_again_is_rolled_back() {
         "DEPLOYMENT_INTERRUPTED"
     );
 }
+
+/// Dies at every commit of the database, from the first of the process on, whatever it is about.
+async fn kill_at_each_commit(fails: bool) {
+    let (before, after) = references().await;
+    for place in ["store.commit.before", "store.commit.after"] {
+        for time in 1.. {
+            let point = format!("{place}:{time}");
+            let home = begin().await;
+            if !kill_at(home.folder(), &point, fails) {
+                assert!(time > 10, "{place} was passed only {time} times");
+                break;
+            }
+            let (seen, reports) = look(&home, fails).await;
+            let accepted = reports.len() > 1;
+            let expected = if accepted && !fails { &after } else { &before };
+            assert_eq!(&seen, expected, "{point}: one set, whole");
+            assert!(reports.iter().all(|report| report.status.is_final()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_killed_at_any_commit_ends_in_one_set() {
+    kill_at_each_commit(false).await;
+}
+
+#[tokio::test]
+async fn a_rollback_killed_at_any_commit_ends_in_one_set() {
+    kill_at_each_commit(true).await;
+}
