@@ -39,6 +39,35 @@ pub struct LocalDeploymentRequest {
     pub artifact_folder: Option<PathBuf>,
     /// What happens when it fails. Local deployments default to DO_NOTHING as in Greengrass; ours may ask otherwise.
     pub failure_policy: Option<FailurePolicy>,
+    /// Whether components are asked before they change; `None`: the runtime's own rule, which is not to ask.
+    pub update_policy: Option<UpdatePolicy>,
+}
+
+/// `componentUpdatePolicy`: whether the components that are to change are told before and may defer it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UpdatePolicy {
+    /// Ask or do not ask.
+    pub action: UpdateAction,
+    /// How long each may take to answer, in seconds; no answer is consent.
+    #[serde(rename = "timeout", default = "UpdatePolicy::default_timeout")]
+    pub timeout_seconds: u32,
+}
+
+impl UpdatePolicy {
+    /// 60 s, as in Greengrass.
+    fn default_timeout() -> u32 {
+        60
+    }
+}
+
+/// `componentUpdatePolicy.action`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum UpdateAction {
+    /// Ask.
+    NotifyComponents,
+    /// Change them unasked.
+    SkipNotifyComponents,
 }
 
 /// What to do when a deployment fails after it has changed something.
