@@ -57,16 +57,9 @@ impl Identity for FakeIdentity {
 }
 
 /// Components `com.example.A`, running, and `com.example.B`, broken.
+#[derive(Default)]
 pub struct FakeComponents {
     pub done: Mutex<Vec<String>>,
-}
-
-impl Default for FakeComponents {
-    fn default() -> Self {
-        Self {
-            done: Mutex::default(),
-        }
-    }
 }
 
 impl FakeComponents {
