@@ -5,7 +5,7 @@
 
 use crate::{Principal, fault::Fault};
 use configuration::{Change, Configuration, Tree};
-use model::access::{Policies, Warning};
+use model::access::Policies;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -13,13 +13,17 @@ use std::{
 
 /// Where policies stand in a component's configuration.
 const ACCESS_CONTROL: &str = "accessControl";
+/// Log lines that are remembered, so as not to be repeated.
+const REMEMBERED: usize = 1000;
+/// What the names of people start with in policies.
+const CLI_PREFIX: &str = "greengrass-cli-";
 
 /// Decides requests.
 #[derive(Debug)]
 pub struct Authorisation {
     configuration: Configuration,
     compiled: RwLock<Arc<Compiled>>,
-    /// Warnings that were logged already: a policy is compiled again and again, its faults are told once.
+    /// What was logged already: policies are compiled again and again, and requests repeated; it is told once.
     told: Mutex<HashSet<String>>,
 }
 
@@ -53,6 +57,8 @@ impl Authorisation {
     ) -> Result<(), Fault> {
         let policies = self.current();
         let allowed = match principal {
+            // No component gets the rights of people by its name.
+            Principal::Component(name) if name.as_str().starts_with(CLI_PREFIX) => false,
             Principal::Component(name) => {
                 policies.authorized(destination, name.as_str(), operation, resource)
             }
@@ -67,7 +73,10 @@ impl Authorisation {
         let message = format!(
             "Principal {principal} is not authorized to perform {destination}:{operation} on resource {resource}"
         );
-        log::info!(component:% = principal, operation = operation, resource = resource; "not authorized");
+        // A component may try again and again.
+        if self.is_new(&message) {
+            log::warn!(component:% = principal; "{message}");
+        }
         Err(Fault::unauthorized(message))
     }
 
@@ -108,21 +117,20 @@ impl Authorisation {
             let (own, mut warnings) = Policies::parse(&component, &access);
             warnings.extend(policies.merge(own));
             for warning in warnings {
-                self.tell(&component, &warning);
+                if self.is_new(&format!("{component}: {warning}")) {
+                    log::warn!(component = component; "accessControl: {warning}");
+                }
             }
         }
         policies
     }
 
-    fn tell(&self, component: &str, warning: &Warning) {
-        let text = format!("{component}: {warning}");
+    fn is_new(&self, text: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= 1000 {
+        if told.len() >= REMEMBERED {
             told.clear();
         }
-        if told.insert(text) {
-            log::warn!(component = component; "accessControl: {warning}");
-        }
+        !told.contains(text) && told.insert(text.to_owned())
     }
 }
 

@@ -1,7 +1,6 @@
 //! What waits to be written to one connection, held within bounds.
 //!
-//! Replies are never dropped: when too many wait, the connection is not read from until they are written, and when even
-//! that does not help the connection ends. Published messages are dropped, the oldest first, when more bytes wait than the
+//! Replies are never dropped: when too many wait, the connection is not read from until they are written. Published messages are dropped, the oldest first, when more bytes wait than the
 //! connection's budget: a subscriber that is slow, stopped or paused gets the newest messages when it reads again, it
 //! never makes others wait, and what it costs is bounded.
 

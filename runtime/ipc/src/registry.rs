@@ -39,8 +39,15 @@ impl<A> Default for Registry<A> {
 #[derive(Debug)]
 struct State<A> {
     listeners: Vec<Listener>,
-    asked: HashMap<(ComponentName, DeploymentId), mpsc::Sender<Answer<A>>>,
+    asked: HashMap<(ComponentName, DeploymentId), Asked<A>>,
     last: u32,
+}
+
+#[derive(Debug)]
+struct Asked<A> {
+    /// The same may be asked again before the first question is forgotten.
+    question: u32,
+    answers: mpsc::Sender<Answer<A>>,
 }
 
 #[derive(Debug)]
@@ -69,7 +76,7 @@ pub(crate) struct Entry<A> {
 #[derive(Debug)]
 pub(crate) struct Question<A> {
     registry: Registry<A>,
-    deployment: DeploymentId,
+    id: u32,
     /// Who has not answered.
     pub open: BTreeSet<ComponentName>,
     answers: mpsc::Receiver<Answer<A>>,
@@ -124,6 +131,8 @@ impl<A> Registry<A> {
         event: impl Fn(&ComponentName) -> Option<E>,
     ) -> Question<A> {
         let mut state = self.state();
+        state.last = state.last.wrapping_add(1);
+        let id = state.last;
         let (sender, answers) = mpsc::channel(state.listeners.len().max(1));
         let mut open = BTreeSet::new();
         let State {
@@ -134,14 +143,21 @@ impl<A> Registry<A> {
                 && listener.stream.send(&event).is_ok()
             {
                 let key = (listener.component.clone(), deployment.clone());
-                asked.insert(key, sender.clone());
+                let answers = sender.clone();
+                asked.insert(
+                    key,
+                    Asked {
+                        question: id,
+                        answers,
+                    },
+                );
                 open.insert(listener.component.clone());
             }
         }
         drop(state);
         Question {
             registry: self.clone(),
-            deployment: deployment.clone(),
+            id,
             open,
             answers,
         }
@@ -155,7 +171,7 @@ impl<A> Registry<A> {
             component: component.clone(),
             given: Some(given),
         };
-        asked.is_some_and(|sender| sender.try_send(answer).is_ok())
+        asked.is_some_and(|asked| asked.answers.try_send(answer).is_ok())
     }
 }
 
@@ -173,11 +189,8 @@ impl<A> Question<A> {
 
 impl<A> Drop for Question<A> {
     fn drop(&mut self) {
-        let deployment = &self.deployment;
         let mut state = self.registry.state();
-        for component in &self.open {
-            state.asked.remove(&(component.clone(), deployment.clone()));
-        }
+        state.asked.retain(|_, asked| asked.question != self.id);
     }
 }
 
@@ -191,14 +204,14 @@ impl<A> Drop for Entry<A> {
         if state.listeners.iter().any(|l| l.component == gone) {
             return;
         }
-        state.asked.retain(|(component, _), sender| {
+        state.asked.retain(|(component, _), asked| {
             if *component == gone {
                 let answer = Answer {
                     component: gone.clone(),
                     given: None,
                 };
                 // There is room for one answer of each component.
-                let _ = sender.try_send(answer);
+                let _ = asked.answers.try_send(answer);
             }
             *component != gone
         });

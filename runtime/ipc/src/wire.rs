@@ -32,7 +32,7 @@ pub async fn read(
             return Ok(Some(frame));
         }
         let wanted = decoder.length(buffer)?.unwrap_or(0);
-        if buffer.is_empty() && buffer.capacity() > GROWTH {
+        if buffer.is_empty() && buffer.capacity() > 8 * READ_BUFFER {
             // A large frame has passed: give its room back.
             *buffer = BytesMut::new();
         }

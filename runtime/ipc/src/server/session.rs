@@ -266,12 +266,18 @@ impl Session {
 
     /// Ends the streams that are subscriptions; requests under way are answered if they still can be.
     fn end_all(&self) {
-        let open = std::mem::take(&mut self.streams().open);
-        for (stream, guard) in open {
-            if guard.is_some() {
-                // As above.
-                let _ = self.outbox.push(terminate(stream));
-            }
+        let subscriptions: Vec<_> = {
+            let mut streams = self.streams();
+            streams
+                .open
+                .extract_if(|_, guard| guard.is_some())
+                .collect()
+        };
+        for (stream, guard) in subscriptions {
+            // First, so that no event comes after the end.
+            drop(guard);
+            // As above.
+            let _ = self.outbox.push(terminate(stream));
         }
     }
 

@@ -118,8 +118,16 @@ pub(crate) struct StreamSender {
 }
 
 impl StreamSender {
-    /// Queues an event that must not be dropped.
+    /// Queues an event that must not be dropped. A client that has left far too much unread counts as gone: what asks for
+    /// its answer does not wait for it.
     pub fn send(&self, event: &impl Serialize) -> Result<(), Gone> {
+        if self.outbox.is_full() {
+            return Err(Gone);
+        }
+        self.push(event)
+    }
+
+    fn push(&self, event: &impl Serialize) -> Result<(), Gone> {
         self.outbox.push(Message {
             kind: Kind::ApplicationMessage,
             flags: Flags::NONE,
@@ -132,7 +140,7 @@ impl StreamSender {
     /// Like [`StreamSender::send`], but waits while the connection is behind.
     pub async fn send_patiently(&self, event: &impl Serialize) -> Result<(), Gone> {
         self.outbox.room().await?;
-        self.send(event)
+        self.push(event)
     }
 
     /// Ends the stream: nothing more will come.

@@ -227,6 +227,21 @@ async fn a_feature_that_is_not_installed_is_named_after_rights_and_arguments() {
 }
 
 #[tokio::test]
+async fn a_component_that_is_named_like_a_person_is_none() {
+    let world = World::new().await;
+    let client = world.client("DISGUISED").await;
+    assert_eq!(
+        refused(&client, "ListComponents", json!({})).await,
+        "UnauthorizedError"
+    );
+    let plan = "aws.greengrass.private#PlanLocalDeployment";
+    assert_eq!(refused(&client, plan, json!({})).await, "UnauthorizedError");
+    call(&world.client(CLI).await, "ListComponents", json!({}))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn only_the_stream_manager_may_have_tokens_checked() {
     let world = World::new().await;
     let manager = world.client(STREAMS.0).await;

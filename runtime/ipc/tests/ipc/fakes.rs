@@ -40,6 +40,7 @@ impl Identity for FakeIdentity {
             "NODEUID" => "com.example.Node",
             "ABCDEFGH01234567" => "com.example.C",
             "T" => "com.example.T",
+            "DISGUISED" => "greengrass-cli-1000",
             world::CLI => return Some(Principal::Cli("1000".into())),
             other => {
                 [world::A, world::B, world::POOR, world::STREAMS]

@@ -5,7 +5,7 @@ use crate::{
     world::{A, B, CLI, SOON, World, call, refused},
 };
 use ipc::{
-    NotValid,
+    Budget, Limits, NotValid,
     client::{Client, Events},
 };
 use model::deployment::DeploymentId;
@@ -102,6 +102,50 @@ async fn who_does_not_answer_or_is_gone_does_not_hold_an_update_up() {
     drop((silent, b));
     call(&a, "DeferComponentUpdate", defer(0)).await.unwrap();
     assert!(timeout(SOON, asking).await.unwrap().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_component_that_has_stopped_reading_is_not_asked_for_ever() {
+    let budget = Budget {
+        replies: 100_000,
+        ..Budget::default()
+    };
+    let world = World::with(Limits {
+        budget,
+        ..Limits::default()
+    })
+    .await;
+    let mut stuck = world.accepted(A.0).await;
+    stuck
+        .call(1, "SubscribeToComponentUpdates", json!({}))
+        .await;
+    let b = world.client(B.0).await;
+    // Until its socket and its queue are full; then there is nobody to wait for.
+    let asking = async {
+        while !world
+            .updates
+            .pre_update(&id(), false, Duration::from_millis(10))
+            .await
+            .is_empty()
+            || b.ping().await.is_err()
+            || !nobody_is_waited_for(&world).await
+        {
+            for _ in 0..1000 {
+                world.updates.post_update(&id());
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, asking).await.unwrap();
+}
+
+async fn nobody_is_waited_for(world: &World) -> bool {
+    timeout(
+        Duration::from_millis(20),
+        world.updates.pre_update(&id(), false, SOON),
+    )
+    .await
+    .is_ok()
 }
 
 #[tokio::test]
