@@ -55,18 +55,7 @@ impl Authorisation {
         operation: &str,
         resource: Option<&str>,
     ) -> Result<(), Fault> {
-        let policies = self.current();
-        let allowed = match principal {
-            // No component gets the rights of people by its name.
-            Principal::Component(name) if name.as_str().starts_with(CLI_PREFIX) => false,
-            Principal::Component(name) => {
-                policies.authorized(destination, name.as_str(), operation, resource)
-            }
-            Principal::Cli(_) => {
-                policies.authorized(destination, &principal.to_string(), operation, resource)
-            }
-        };
-        if allowed {
+        if self.allows(destination, principal, operation, resource) {
             return Ok(());
         }
         let resource = resource.unwrap_or("*");
@@ -78,6 +67,27 @@ impl Authorisation {
             log::warn!(component:% = principal; "{message}");
         }
         Err(Fault::unauthorized(message))
+    }
+
+    /// Whether a policy allows it.
+    pub fn allows(
+        &self,
+        destination: &str,
+        principal: &Principal,
+        operation: &str,
+        resource: Option<&str>,
+    ) -> bool {
+        let policies = self.current();
+        match principal {
+            // No component gets the rights of people by its name.
+            Principal::Component(name) if name.as_str().starts_with(CLI_PREFIX) => false,
+            Principal::Component(name) => {
+                policies.authorized(destination, name.as_str(), operation, resource)
+            }
+            Principal::Cli(_) => {
+                policies.authorized(destination, &principal.to_string(), operation, resource)
+            }
+        }
     }
 
     fn current(&self) -> Arc<Policies> {

@@ -175,6 +175,22 @@ async fn metrics_are_taken_in_whole_or_not_at_all() {
         refused(&client, "PutComponentMetric", json!({})).await,
         "InvalidArgumentsError"
     );
+    world
+        .allow(
+            POOR.1,
+            "aws.greengrass.ipc.componentmetric",
+            &["*"],
+            &[POOR.1],
+        )
+        .await;
+    let poor = world.client(POOR.0).await;
+    call(
+        &poor,
+        "PutComponentMetric",
+        metrics(&[metric("own", "SECONDS", 0.0)]),
+    )
+    .await
+    .unwrap();
     let manager = world.client(STREAMS.0).await;
     call(
         &manager,
@@ -195,6 +211,7 @@ async fn metrics_are_taken_in_whole_or_not_at_all() {
                 component(A.1),
                 wanted("pump.speed", Unit::BytesPerSecond, 1.5)
             ),
+            (component(POOR.1), wanted("own", Unit::Seconds, 0.0)),
             (component(STREAMS.1), wanted("any", Unit::Count, 2.0)),
         ]
     );
