@@ -55,10 +55,20 @@ pub enum FailurePolicy {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ConfigurationUpdate {
     /// JSON pointers to reset to the recipe's default; `""` resets all.
-    #[serde(default, rename = "RESET", alias = "reset", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        rename = "RESET",
+        alias = "reset",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub reset: Vec<String>,
     /// Merged over the configuration; lists are replaced whole.
-    #[serde(default, rename = "MERGE", alias = "merge", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "MERGE",
+        alias = "merge",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub merge: Option<Value>,
 }
 
@@ -67,14 +77,24 @@ pub struct ConfigurationUpdate {
 #[serde(rename_all = "camelCase")]
 pub struct RunWithUpdate {
     /// `user:group`. `None` absent, `Some(None)` null.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub posix_user: Option<Option<String>>,
     /// `None` absent, `Some(None)` null.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub system_resource_limits: Option<Option<LimitsUpdate>>,
 }
 
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(d).map(Some)
 }
 

@@ -34,7 +34,10 @@ impl ComponentName {
         if text.len() > 128 {
             return Err(NameError::TooLong(text.chars().count()));
         }
-        if let Some(bad) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_.".contains(*c))) {
+        if let Some(bad) = text
+            .chars()
+            .find(|c| !(c.is_ascii_alphanumeric() || "-_.".contains(*c)))
+        {
             return Err(NameError::Character(bad));
         }
         if text == "." || text == ".." {
@@ -99,10 +102,16 @@ mod tests {
 
     #[test]
     fn a_name_keeps_to_the_schema() {
-        assert_eq!(ComponentName::new("com.example-A_1").unwrap().as_str(), "com.example-A_1");
+        assert_eq!(
+            ComponentName::new("com.example-A_1").unwrap().as_str(),
+            "com.example-A_1"
+        );
         assert_eq!(ComponentName::new(""), Err(NameError::Empty));
         assert_eq!(ComponentName::new("a/b"), Err(NameError::Character('/')));
         assert_eq!(ComponentName::new(".."), Err(NameError::Dots));
-        assert_eq!(ComponentName::new(&"a".repeat(129)), Err(NameError::TooLong(129)));
+        assert_eq!(
+            ComponentName::new(&"a".repeat(129)),
+            Err(NameError::TooLong(129))
+        );
     }
 }

@@ -23,11 +23,13 @@ pub struct VersionError {
 impl FromStr for Version {
     type Err = VersionError;
     fn from_str(text: &str) -> Result<Self, VersionError> {
-        semver::Version::parse(text.trim()).map(Self).map_err(|e| VersionError {
-            text: text.to_owned(),
-            what: "version",
-            reason: e.to_string(),
-        })
+        semver::Version::parse(text.trim())
+            .map(Self)
+            .map_err(|e| VersionError {
+                text: text.to_owned(),
+                what: "version",
+                reason: e.to_string(),
+            })
     }
 }
 
@@ -66,14 +68,18 @@ impl VersionRequirement {
 
 impl Default for VersionRequirement {
     fn default() -> Self {
-        Self { text: ">=0.0.0".into() }
+        Self {
+            text: ">=0.0.0".into(),
+        }
     }
 }
 
 impl FromStr for VersionRequirement {
     type Err = VersionError;
     fn from_str(text: &str) -> Result<Self, VersionError> {
-        Ok(Self { text: text.to_owned() })
+        Ok(Self {
+            text: text.to_owned(),
+        })
     }
 }
 

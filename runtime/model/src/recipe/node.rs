@@ -1,0 +1,81 @@
+//! A value of a recipe with the place it stands at: what both syntaxes are read into.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
+
+/// Line and column, both from 1; a column counts characters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+}
+
+/// A value and where it starts.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Node {
+    /// Where it starts.
+    pub at: Position,
+    /// What it is.
+    pub kind: NodeKind,
+}
+
+/// What a value is.
+#[derive(Clone, PartialEq, Debug)]
+pub enum NodeKind {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number, with the text it was written as: `1.10` is not `1.1` where a version is wanted.
+    Number(Number, String),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A mapping, in the order of the file.
+    Map(Vec<Entry>),
+}
+
+/// One key of a mapping with its value.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Entry {
+    /// The key, as written.
+    pub key: String,
+    /// Where the key stands.
+    pub key_at: Position,
+    /// The value.
+    pub value: Node,
+}
+
+impl Node {
+    /// The value without its places.
+    pub fn to_value(&self) -> Value {
+        match &self.kind {
+            NodeKind::Null => Value::Null,
+            NodeKind::Bool(b) => Value::Bool(*b),
+            NodeKind::Number(n, _) => Value::Number(n.clone()),
+            NodeKind::Text(t) => Value::String(t.clone()),
+            NodeKind::List(items) => items.iter().map(Node::to_value).collect(),
+            NodeKind::Map(entries) => Value::Object(
+                entries
+                    .iter()
+                    .map(|e| (e.key.clone(), e.value.to_value()))
+                    .collect::<Map<_, _>>(),
+            ),
+        }
+    }
+
+    /// Its kind, for a complaint: "a text", "a list"...
+    pub fn describe(&self) -> &'static str {
+        match self.kind {
+            NodeKind::Null => "nothing",
+            NodeKind::Bool(_) => "true or false",
+            NodeKind::Number(..) => "a number",
+            NodeKind::Text(_) => "a text",
+            NodeKind::List(_) => "a list",
+            NodeKind::Map(_) => "a mapping",
+        }
+    }
+}
