@@ -5,6 +5,7 @@ pub mod access;
 pub mod check;
 pub mod component;
 pub mod deployment;
+pub mod error_code;
 pub mod interpolate;
 pub mod lifecycle;
 pub mod name;
@@ -14,6 +15,7 @@ pub mod topic;
 pub mod version;
 
 pub use component::{ComponentSpec, RunWith, Step, SystemLimits};
+pub use error_code::{ErrorCode, ErrorType};
 pub use lifecycle::{ComponentStatus, State, StatusCode};
 pub use name::ComponentName;
 pub use platform::Platform;

@@ -6,6 +6,8 @@
 mod operations;
 mod parse;
 mod pattern;
+#[cfg(test)]
+mod tests;
 
 pub use operations::{Style, operations, style};
 pub use pattern::{Pattern, PatternError};

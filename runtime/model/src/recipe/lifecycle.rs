@@ -98,3 +98,17 @@ pub struct RawStep {
     /// `BootstrapOnRollback`.
     pub on_rollback: Option<Scalar>,
 }
+
+impl RawStep {
+    /// A step that is a script and nothing else.
+    pub(super) fn new(script: Scalar) -> Self {
+        Self {
+            script,
+            requires_privilege: None,
+            skip_if: None,
+            timeout: None,
+            setenv: BTreeMap::new(),
+            on_rollback: None,
+        }
+    }
+}

@@ -4,13 +4,16 @@
 //! the work never sees the syntax again, and every complaint names file, line, column and key.
 
 mod artifact;
+mod artifact_read;
+mod fields;
 mod json;
-mod keys;
 mod lifecycle;
+mod lifecycle_read;
 mod node;
 mod output;
+mod placeholder;
 mod problem;
-mod read;
+pub(crate) mod read;
 mod resolve;
 mod select;
 mod yaml;
@@ -113,6 +116,6 @@ impl Recipe {
     /// Reads a recipe, YAML or JSON, and reports everything that is wrong with it at once.
     /// `source_name` is what messages call the file.
     pub fn parse(text: &str, source_name: &str) -> Result<Parsed, RecipeErrors> {
-        read::parse(text, source_name)
+        read::parse(text, source_name, read::Placeholders::Refused)
     }
 }

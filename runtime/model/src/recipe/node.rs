@@ -12,6 +12,25 @@ pub struct Position {
     pub column: u32,
 }
 
+impl Position {
+    /// The start of the file.
+    pub const START: Self = Self { line: 1, column: 1 };
+
+    /// From a line counted from 1 and a column counted from 0, as parsers have them.
+    pub(super) fn new(line: usize, column: usize) -> Self {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            line: number(line.max(1)),
+            column: number(column).saturating_add(1),
+        }
+    }
+}
+
+/// How deep values may nest.
+pub(super) const MAX_DEPTH: usize = 100;
+/// How many values a recipe may hold, aliases counted in full.
+pub(super) const MAX_NODES: usize = 200_000;
+
 /// A value and where it starts.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Node {
@@ -65,6 +84,26 @@ impl Node {
                     .collect::<Map<_, _>>(),
             ),
         }
+    }
+
+    /// Nothing, or a mapping or list without content.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.kind {
+            NodeKind::Null => true,
+            NodeKind::Map(entries) => entries.is_empty(),
+            NodeKind::List(items) => items.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// The values of a list or a mapping.
+    pub(super) fn children(&self) -> impl Iterator<Item = &Node> {
+        let (items, entries): (&[Node], &[Entry]) = match &self.kind {
+            NodeKind::List(items) => (items, &[]),
+            NodeKind::Map(entries) => (&[], entries),
+            _ => (&[], &[]),
+        };
+        items.iter().chain(entries.iter().map(|e| &e.value))
     }
 
     /// Its kind, for a complaint: "a text", "a list"...

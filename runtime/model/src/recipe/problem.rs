@@ -16,6 +16,17 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// A problem of the file as such, under no key.
+    pub(super) fn at(position: Position, message: String) -> Self {
+        Self {
+            position,
+            key: String::new(),
+            message,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Position { line, column } = self.position;

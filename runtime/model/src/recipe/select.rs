@@ -1,7 +1,12 @@
 //! Choosing the manifest for a platform and, with `Selections`, its part of the global lifecycle.
 
-use super::{Artifact, RawLifecycle, Recipe};
+use super::{
+    Artifact, RawLifecycle, Recipe,
+    fields::{Notes, join},
+    lifecycle_read,
+};
 use crate::Platform;
+use std::collections::BTreeSet;
 
 /// What a recipe comes to on one platform.
 #[derive(Clone, PartialEq, Debug)]
@@ -31,14 +36,53 @@ pub struct NoManifest {
 impl Recipe {
     /// The first manifest meant for a platform, with its steps.
     pub fn select(&self, platform: &Platform) -> Result<Selected, NoManifest> {
-        Err(NoManifest {
-            component: format!("{} {}", self.name, self.version),
-            platform: platform.to_string(),
-            offered: self
-                .manifests
-                .iter()
-                .map(|m| m.platform.to_string())
-                .collect(),
+        let Some(index) = self
+            .manifests
+            .iter()
+            .position(|m| m.platform.matches(platform))
+        else {
+            return Err(NoManifest {
+                component: format!("{} {}", self.name, self.version),
+                platform: platform.to_string(),
+                offered: self
+                    .manifests
+                    .iter()
+                    .map(|m| m.platform.to_string())
+                    .collect(),
+            });
+        };
+        let manifest = &self.manifests[index];
+        Ok(Selected {
+            manifest_name: manifest.name.clone(),
+            manifest_index: index,
+            // Its faults have been reported by `parse`.
+            lifecycle: self.lifecycle_of(index, &mut Notes::default()),
+            artifacts: manifest.artifacts.clone(),
         })
+    }
+
+    /// The steps of one manifest: its own, or those it selects from the global lifecycle.
+    pub(super) fn lifecycle_of(&self, index: usize, notes: &mut Notes) -> RawLifecycle {
+        let manifest = &self.manifests[index];
+        if let Some(own) = &manifest.lifecycle {
+            return lifecycle_read::read(
+                own,
+                &join(&format!("Manifests[{index}]"), "Lifecycle"),
+                notes,
+            );
+        }
+        let Some(global) = &self.lifecycle else {
+            return RawLifecycle::default();
+        };
+        let mut labels: BTreeSet<&str> = self
+            .manifests
+            .iter()
+            .flat_map(|m| m.selections.iter().map(String::as_str))
+            .collect();
+        labels.insert(lifecycle_read::ALL);
+        match lifecycle_read::filter(global, &labels, &manifest.selections, "Lifecycle", notes) {
+            Some(chosen) => lifecycle_read::read(&chosen, "Lifecycle", notes),
+            None => RawLifecycle::default(),
+        }
     }
 }
