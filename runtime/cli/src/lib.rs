@@ -36,7 +36,11 @@ use std::{
 /// `arguments` begins with the program's name. The program serves the names `greengrass-cli` and `ggl-cli`.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> i32 {
     let cli = match Cli::try_parse_from(arguments::modernise(arguments)) {
-        Ok(cli) => cli,
+        // An empty GGC_ROOT_PATH is none.
+        Ok(cli) => Cli {
+            root: cli.root.filter(|root| !root.as_os_str().is_empty()),
+            ..cli
+        },
         Err(error) => {
             // Nobody is left to tell when this fails.
             let _ = error.print();

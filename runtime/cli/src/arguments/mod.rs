@@ -32,6 +32,7 @@ pub struct Cli {
         env = "GGC_ROOT_PATH",
         hide_env_values = true,
         value_name = "FOLDER",
+        help_heading = "Everywhere",
         global = true
     )]
     pub root: Option<PathBuf>,
@@ -41,6 +42,7 @@ pub struct Cli {
         short = 'o',
         value_name = "FORM",
         default_value = "text",
+        help_heading = "Everywhere",
         global = true
     )]
     pub output: OutputForm,

@@ -1,13 +1,12 @@
 //! Reads the entries of one group in order, through rotations, also while they are being written.
 
 use super::groups::Group;
-use logs::Entry;
+use logs::{Entry, names::Stamp};
 use std::{
-    collections::VecDeque,
-    fs::{self, File},
-    io::{self, BufRead, BufReader},
+    fs::File,
+    io::{self, BufRead, BufReader, Seek},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// One entry as it stands in the file, further lines included.
@@ -31,9 +30,9 @@ pub fn time_of(line: &str) -> Option<i64> {
 pub struct Reader {
     group: Group,
     time_of: TimeOf,
-    /// Files still to be opened, oldest first; the current file is always the last.
-    waiting: VecDeque<PathBuf>,
     open: Option<Open>,
+    /// Rotated files up to this one are read, or gone.
+    floor: Option<Stamp>,
     /// An entry whose further lines may still follow.
     begun: Option<Raw>,
     last_time: i64,
@@ -41,7 +40,7 @@ pub struct Reader {
 
 struct Open {
     file: BufReader<File>,
-    /// Device and inode.
+    /// Device and inode; nobody else gets them while we hold the file open.
     identity: (u64, u64),
     /// The beginning of a line that is not yet written to its end.
     partial: Vec<u8>,
@@ -50,13 +49,11 @@ struct Open {
 impl Reader {
     /// Begins with the oldest file.
     pub fn new(group: Group, time_of: TimeOf) -> Self {
-        let mut waiting: VecDeque<PathBuf> = group.rotated().into();
-        waiting.push_back(group.current());
         Self {
             group,
             time_of,
-            waiting,
             open: None,
+            floor: None,
             begun: None,
             last_time: i64::MIN,
         }
@@ -96,85 +93,86 @@ impl Reader {
     /// The next line, from whichever file comes next.
     fn line(&mut self, live: bool) -> io::Result<Option<String>> {
         loop {
-            if self.open.is_none() {
-                let Some(path) = self.waiting.pop_front() else {
-                    return Ok(None);
-                };
-                match Open::at(&path) {
-                    Ok(open) => self.open = Some(open),
-                    // Rotated away while we read, or not there yet.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        if self.waiting.is_empty() {
-                            self.waiting.push_back(path);
-                            return Ok(None);
-                        }
-                        continue;
-                    }
-                    Err(error) => {
-                        return Err(io::Error::new(
-                            error.kind(),
-                            format!("{}: {error}", path.display()),
-                        ));
-                    }
+            let Some(open) = &mut self.open else {
+                self.open = self.newer(None)?;
+                match self.open {
+                    Some(_) => continue,
+                    None => return Ok(None),
                 }
-            }
-            let open = self.open.as_mut().expect("opened above");
-            open.file.read_until(b'\n', &mut open.partial)?;
-            if open.partial.ends_with(b"\n") {
+            };
+            if open.read()? {
                 return Ok(Some(open.take()));
             }
-            // The end of this file. A newer one exists when it is no longer the current one.
-            if self.waiting.is_empty() {
-                let current = fs::metadata(self.group.current())
-                    .map(|m| (m.dev(), m.ino()))
-                    .ok();
-                if current == Some(open.identity) {
-                    // The file was emptied in place.
-                    if fs::metadata(self.group.current())?.len() < open.position()? {
-                        self.open = Some(Open::at(&self.group.current())?);
-                        continue;
+            let identity = open.identity;
+            let next = self.newer(Some(identity))?;
+            let open = self.open.as_mut().expect("it was open above");
+            match next {
+                Some(next) => {
+                    // Nobody writes to it any more; lines may have come between the last read and the rotation.
+                    open.read()?;
+                    if !open.partial.is_empty() {
+                        return Ok(Some(open.take()));
                     }
+                    self.open = Some(next);
+                }
+                None if open.was_emptied()? => {
+                    open.file.rewind()?;
+                    open.partial.clear();
+                }
+                None => {
                     return Ok(if live || open.partial.is_empty() {
                         None
                     } else {
                         Some(open.take())
                     });
                 }
-                if current.is_none() && self.group.rotated().is_empty() {
-                    return Ok(None);
-                }
-                self.waiting = self.after(self.open.as_ref().map(|open| open.identity));
             }
-            // Lines may have come between the read and the rotation.
-            let open = self.open.as_mut().expect("still open");
-            open.file.read_until(b'\n', &mut open.partial)?;
-            if !open.partial.is_empty() {
-                return Ok(Some(open.take()));
-            }
-            self.open = None;
         }
     }
 
-    /// The files newer than the one with this identity.
-    fn after(&self, identity: Option<(u64, u64)>) -> VecDeque<PathBuf> {
-        let rotated = self.group.rotated();
-        let of = |path: &PathBuf| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-        // A file that is gone was older than all that are left.
-        let next = rotated
-            .iter()
-            .position(|path| of(path) == identity)
-            .map_or(0, |at| at + 1);
-        rotated
-            .into_iter()
-            .skip(next)
-            .chain([self.group.current()])
-            .collect()
+    /// The file after the one with this identity; `None` when that is the newest, or its successor is not there yet.
+    fn newer(&mut self, than: Option<(u64, u64)>) -> io::Result<Option<Open>> {
+        let found = |result: io::Result<Open>| match result {
+            Ok(open) => Ok(Some(open)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        // First the current file, then the rotated ones: should the writer rotate in between, it is found among those.
+        let current = found(Open::at(&self.group.current()))?;
+        if than.is_some() && current.as_ref().map(|open| open.identity) == than {
+            return Ok(None);
+        }
+        let mut waiting = Vec::new();
+        for (stamp, path) in self.group.rotated() {
+            if self.floor.is_some_and(|floor| stamp <= floor) {
+                continue;
+            }
+            let Some(open) = found(Open::at(&path))? else {
+                continue;
+            };
+            if Some(open.identity) == than {
+                // The one we come from has been rotated; all before it are older.
+                waiting.clear();
+                self.floor = Some(stamp);
+            } else {
+                waiting.push((stamp, path));
+            }
+        }
+        for (stamp, path) in waiting {
+            self.floor = Some(stamp);
+            if let Some(open) = found(Open::at(&path))? {
+                return Ok(Some(open));
+            }
+        }
+        Ok(current)
     }
 }
 
 impl Open {
     fn at(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let file = File::open(path).map_err(named)?;
         let metadata = file.metadata()?;
         Ok(Self {
             file: BufReader::new(file),
@@ -183,8 +181,15 @@ impl Open {
         })
     }
 
-    fn position(&mut self) -> io::Result<u64> {
-        io::Seek::stream_position(&mut self.file)
+    /// Reads on; whether a whole line is there.
+    fn read(&mut self) -> io::Result<bool> {
+        self.file.read_until(b'\n', &mut self.partial)?;
+        Ok(self.partial.ends_with(b"\n"))
+    }
+
+    /// Someone has cut the file off, as `logrotate` does with `copytruncate`.
+    fn was_emptied(&mut self) -> io::Result<bool> {
+        Ok(self.file.get_ref().metadata()?.len() < self.file.stream_position()?)
     }
 
     /// The line read so far, as text.
@@ -199,7 +204,7 @@ impl Open {
 mod tests {
     use super::*;
     use crate::logs::groups::in_folders;
-    use std::io::Write;
+    use std::{fs, io::Write};
 
     fn line(n: i64) -> String {
         format!("{} [INFO] (t) l: m{n}\n", logs::Utc::from_epoch_ms(n))
@@ -243,6 +248,63 @@ mod tests {
         fs::write(at("c.log"), line(8)).unwrap();
         let read = drain(&mut reader);
         assert_eq!(read.last(), Some(&8), "{read:?}");
+    }
+
+    #[test]
+    fn following_a_log_that_is_written_and_rotated_meanwhile_misses_nothing() {
+        const LINES: usize = 3000;
+        let folder = tempfile::tempdir().unwrap();
+        let settings = logs::Settings {
+            file_size: 16 * 1024,
+            ..logs::Settings::default()
+        };
+        let options = logs::Options {
+            target: logs::Target::Files,
+            folder: folder.path().into(),
+            settings,
+            ..logs::Options::default()
+        };
+        let writer = logs::init(options).unwrap();
+        let name: model::ComponentName = "com.a".parse().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        std::thread::scope(|scope| {
+            let output = writer.component_output();
+            scope.spawn(move || {
+                for n in 0..LINES {
+                    output.line(&name, "run", logs::Stream::Stdout, n.to_string().as_bytes());
+                }
+            });
+            while !folder.path().join("com.a.log").exists() {
+                assert!(std::time::Instant::now() < deadline, "nothing was written");
+                std::thread::yield_now();
+            }
+            let group = in_folders(&[folder.path().into()]).unwrap().remove(0);
+            let mut reader = Reader::new(group, time_of);
+            let mut seen: Vec<usize> = Vec::new();
+            while seen.len() < LINES {
+                assert!(
+                    std::time::Instant::now() < deadline,
+                    "{} of {LINES} lines came",
+                    seen.len()
+                );
+                while let Some(raw) = reader.next(true).unwrap() {
+                    seen.push(
+                        Entry::parse(&raw.text)
+                            .unwrap()
+                            .message
+                            .unwrap()
+                            .parse()
+                            .unwrap(),
+                    );
+                }
+                std::thread::yield_now();
+            }
+            assert_eq!(seen, (0..LINES).collect::<Vec<_>>());
+        });
+        assert!(
+            fs::read_dir(folder.path()).unwrap().count() > 5,
+            "it was not rotated"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Log files that belong together: a component's current file and its rotated predecessors.
 
 use crate::Failure;
-use logs::names;
+use logs::names::{self, Stamp};
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -53,21 +53,21 @@ impl Group {
     }
 
     /// The rotated files, oldest first.
-    pub fn rotated(&self) -> Vec<PathBuf> {
+    pub fn rotated(&self) -> Vec<(Stamp, PathBuf)> {
         if self.single.is_some() {
             return Vec::new();
         }
         let stamps = names::rotated(&self.folder, &self.stem).unwrap_or_default();
         stamps
             .into_iter()
-            .map(|(stamp, _)| self.folder.join(stamp.file_name(&self.stem)))
+            .map(|(stamp, _)| (stamp, self.folder.join(stamp.file_name(&self.stem))))
             .collect()
     }
 }
 
 /// The files of a group that are there, oldest first.
 pub fn files(group: &Group) -> Vec<PathBuf> {
-    let mut files = group.rotated();
+    let mut files: Vec<PathBuf> = group.rotated().into_iter().map(|(_, path)| path).collect();
     files.extend(Some(group.current()).filter(|current| current.exists()));
     files
 }
