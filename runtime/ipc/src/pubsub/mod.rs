@@ -91,7 +91,7 @@ impl PubSub {
     pub fn publish(&self, from: Option<&Principal>, message: &Published) {
         let subscriptions = self.shared.read().unwrap_or_else(PoisonError::into_inner);
         subscriptions.trie.find(message.topic(), &mut |subscriber| {
-            subscriber.deliver(from, message)
+            subscriber.deliver(from, message);
         });
     }
 
