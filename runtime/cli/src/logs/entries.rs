@@ -42,6 +42,8 @@ struct Open {
     file: BufReader<File>,
     /// Device and inode; nobody else gets them while we hold the file open.
     identity: (u64, u64),
+    /// When it was rotated, if it was when we opened it.
+    stamp: Option<Stamp>,
     /// The beginning of a line that is not yet written to its end.
     partial: Vec<u8>,
 }
@@ -94,11 +96,12 @@ impl Reader {
     fn line(&mut self, live: bool) -> io::Result<Option<String>> {
         loop {
             let Some(open) = &mut self.open else {
-                self.open = self.newer(None)?;
-                match self.open {
-                    Some(_) => continue,
-                    None => return Ok(None),
-                }
+                let Some(first) = self.newer(None)? else {
+                    return Ok(None);
+                };
+                self.floor = first.stamp;
+                self.open = Some(first);
+                continue;
             };
             if open.read()? {
                 return Ok(Some(open.take()));
@@ -113,6 +116,7 @@ impl Reader {
                     if !open.partial.is_empty() {
                         return Ok(Some(open.take()));
                     }
+                    self.floor = next.stamp.or(self.floor);
                     self.open = Some(next);
                 }
                 None if open.was_emptied()? => {
@@ -159,9 +163,11 @@ impl Reader {
             }
         }
         for (stamp, path) in waiting {
-            self.floor = Some(stamp);
             if let Some(open) = found(Open::at(&path))? {
-                return Ok(Some(open));
+                return Ok(Some(Open {
+                    stamp: Some(stamp),
+                    ..open
+                }));
             }
         }
         Ok(current)
@@ -177,6 +183,7 @@ impl Open {
         Ok(Self {
             file: BufReader::new(file),
             identity: (metadata.dev(), metadata.ino()),
+            stamp: None,
             partial: Vec::new(),
         })
     }

@@ -57,10 +57,16 @@ impl Group {
         if self.single.is_some() {
             return Vec::new();
         }
-        let stamps = names::rotated(&self.folder, &self.stem).unwrap_or_default();
-        stamps
+        // A folder that changes while it is listed may show a new file and not the one before it. What the first list shows, and
+        // all that is older, was there before the second began, and so is in it.
+        let list = || names::rotated(&self.folder, &self.stem).unwrap_or_default();
+        let newest = list().last().map(|(stamp, _)| *stamp);
+        let known = list()
             .into_iter()
-            .map(|(stamp, _)| (stamp, self.folder.join(stamp.file_name(&self.stem))))
+            .map(|(stamp, _)| stamp)
+            .take_while(|stamp| Some(*stamp) <= newest);
+        known
+            .map(|stamp| (stamp, self.folder.join(stamp.file_name(&self.stem))))
             .collect()
     }
 }
