@@ -2,7 +2,6 @@
 
 use crate::{
     ComponentName, Platform, Version,
-    access::Policies,
     component::{DependencyType, Lifecycle},
     interpolate::{Resident, Scope, World},
     recipe::{
@@ -105,14 +104,8 @@ impl Report {
             };
             list.push(problem);
         }
-        let access = recipe
-            .default_configuration
-            .get("accessControl")
-            .unwrap_or(&Value::Null);
-        let (_, remarks) = Policies::parse(recipe.name.as_str(), access);
-        const ACCESS: &str = "ComponentConfiguration.DefaultConfiguration.accessControl";
-        self.warnings
-            .extend(remarks.into_iter().map(|w| whole(ACCESS, w.to_string())));
+        self.errors.sort_by_key(|p| p.position);
+        self.warnings.sort_by_key(|p| p.position);
         match recipe.component_type {
             ComponentType::Plugin => self.warnings.push(whole(
                 "ComponentType",

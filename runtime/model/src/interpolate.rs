@@ -233,6 +233,7 @@ fn as_text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn name(text: &str) -> ComponentName {
@@ -379,5 +380,18 @@ mod tests {
                 .unwrap(),
             json!({"t": ["pump-7/#", "{configuration:/topic}"], "n": 1})
         );
+    }
+
+    proptest! {
+        #[test]
+        fn only_what_is_a_variable_is_touched(text in "(\\{|\\}|:|/|[a-c]|é|configuration|iot|thingName|kernel){0,12}") {
+            let main = name("com.example.Main");
+            let bare = World::default();
+            // Without a world there is nothing to fill in but the root, which is empty, and other components' variables.
+            match Scope::new(&bare, &main, []).interpolate(&text) {
+                Ok(out) => prop_assert_eq!(out, text),
+                Err(error) => prop_assert!(text.contains(&error.variable)),
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     node::{Entry, Node, NodeKind, Position},
     problem::Problem,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Everything noticed while a recipe is read.
 #[derive(Default)]
@@ -131,6 +131,24 @@ impl Notes {
         }
     }
 
+    /// Keys of a configuration that differ in nothing but their case, which Greengrass's configuration takes for one.
+    pub(super) fn keys_alike(&mut self, node: &Node, path: &str) {
+        let mut seen = HashMap::new();
+        for (key, child) in node.entries() {
+            let path = join(path, key.map_or("", |k| k.key.as_str()));
+            if let Some(entry) = key
+                && let Some(first) = seen.insert(entry.key.to_lowercase(), entry.key.as_str())
+                && first != entry.key
+            {
+                let message = format!(
+                    "differs from {first} in nothing but its case: only one of them is kept"
+                );
+                self.warn(entry.key_at, &path, message);
+            }
+            self.keys_alike(child, &path);
+        }
+    }
+
     /// Keys that stand twice in one mapping, at any depth.
     pub(super) fn doubled_keys(&mut self, node: &Node, path: &str) {
         match &node.kind {
@@ -164,6 +182,7 @@ impl Notes {
 
 /// The same thing said of the same place is said once: a global lifecycle is read once a manifest.
 fn push(list: &mut Vec<Problem>, position: Position, key: &str, message: String) {
+    let message = shortened(message);
     let problem = Problem {
         position,
         key: key.to_owned(),
@@ -175,16 +194,29 @@ fn push(list: &mut Vec<Problem>, position: Position, key: &str, message: String)
     }
 }
 
+/// A message may quote a text of any length; its start and its end tell enough.
+fn shortened(message: String) -> String {
+    let length = message.chars().count();
+    if length <= 600 {
+        return message;
+    }
+    let start: String = message.chars().take(300).collect();
+    let end: String = message.chars().skip(length - 200).collect();
+    format!("{start} ... {end}")
+}
+
 fn looks_like_variable(entries: &[Entry]) -> bool {
     matches!(entries, [only] if matches!(only.value.kind, NodeKind::Null | NodeKind::Text(_)))
 }
 
-/// `Manifests[0]` and `Name` give `Manifests[0].Name`.
+/// `Manifests[0]` and `Name` give `Manifests[0].Name`. Keys without end are cut: paths are for people.
 pub(super) fn join(path: &str, key: &str) -> String {
+    let cut = key.char_indices().nth(64).map(|(at, _)| &key[..at]);
+    let (key, dots) = cut.map_or((key, ""), |cut| (cut, "..."));
     if path.is_empty() {
-        key.to_owned()
+        format!("{key}{dots}")
     } else {
-        format!("{path}.{key}")
+        format!("{path}.{key}{dots}")
     }
 }
 
@@ -198,7 +230,7 @@ impl<'n> Fields<'n> {
     /// A key's value and the path down to it; `None` when the key is missing.
     pub(super) fn get(&self, name: &str) -> Option<(&'n Node, String)> {
         let (_, entry) = self.found.iter().find(|(n, _)| *n == name)?;
-        Some((&entry.value, join(&self.path, &entry.key)))
+        Some((&entry.value, join(&self.path, name)))
     }
 }
 

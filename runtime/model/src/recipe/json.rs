@@ -12,6 +12,7 @@ use jsonc_parser::{
     parse_to_ast,
 };
 use serde_json::Number;
+use std::cell::Cell;
 
 const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,
@@ -109,12 +110,9 @@ fn convert(
                         (literal.value.to_owned(), literal.range.start)
                     }
                 };
+                let key_at = lines.position(start);
                 let value = convert(&property.value, lines, depth + 1, nodes)?;
-                entries.push(Entry {
-                    key,
-                    key_at: lines.position(start),
-                    value,
-                });
+                entries.push(Entry { key, key_at, value });
             }
             NodeKind::Map(entries)
         }
@@ -122,10 +120,13 @@ fn convert(
     Ok(Node { at, kind })
 }
 
-/// From byte offsets to lines and columns.
+/// From byte offsets to lines and columns. Offsets come mostly in order, so counting goes on where it stopped: a file
+/// may be one long line.
 struct Lines<'t> {
     text: &'t str,
     starts: Vec<usize>,
+    /// Line, offset and column of the last answer.
+    last: Cell<(usize, usize, usize)>,
 }
 
 impl<'t> Lines<'t> {
@@ -138,17 +139,22 @@ impl<'t> Lines<'t> {
         Self {
             text,
             starts: std::iter::once(0).chain(after).collect(),
+            last: Cell::new((1, 0, 0)),
         }
     }
 
     fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self.starts[line - 1];
-        // A file may be one long line: count no further than a person would.
-        let column = self
-            .text
-            .get(start..offset)
-            .map_or(0, |before| before.chars().take(100_000).count());
+        let (from, before) = match self.last.get() {
+            (last, from, column) if last == line && from <= offset => (from, column),
+            _ => (self.starts[line - 1], 0),
+        };
+        let column = before
+            + self
+                .text
+                .get(from..offset)
+                .map_or(0, |passed| passed.chars().count());
+        self.last.set((line, offset, column));
         Position::new(line, column)
     }
 }

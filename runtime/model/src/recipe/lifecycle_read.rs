@@ -141,16 +141,24 @@ fn step(name: StepName, node: &Node, path: &str, notes: &mut Notes) -> Option<Ra
         .map(|(node, path)| setenv(node, &path, notes))
         .unwrap_or_default();
     let Some(script) = script else {
-        if entries.is_empty() {
-            notes.warn(node.at, path, "is empty, and ignored");
-        } else if fields.get("Script").is_some() {
-            notes.warn(node.at, path, "has an empty Script, and is ignored");
-        } else {
-            notes.error(
-                node.at,
-                path,
-                "has no Script: write the shell commands to run under the key Script",
-            );
+        match fields.get("Script") {
+            _ if entries.is_empty() => notes.warn(node.at, path, "is empty, and ignored"),
+            Some((script, path)) if matches!(script.kind, NodeKind::Null) => {
+                notes.warn(script.at, &path, "is empty, and the step ignored");
+            }
+            // Its fault has been said already.
+            Some(_) => {}
+            None => {
+                let labels = if path.starts_with("Lifecycle.") {
+                    "; a selection label counts only when the Selections of a manifest name it"
+                } else {
+                    ""
+                };
+                let message = format!(
+                    "has no Script: write the shell commands to run under the key Script{labels}"
+                );
+                notes.error(node.at, path, message);
+            }
         }
         return None;
     };

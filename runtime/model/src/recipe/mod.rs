@@ -9,6 +9,7 @@ mod fields;
 mod json;
 mod lifecycle;
 mod lifecycle_read;
+mod manifest_read;
 mod node;
 mod output;
 mod placeholder;

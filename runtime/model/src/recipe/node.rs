@@ -96,14 +96,30 @@ impl Node {
         }
     }
 
-    /// The values of a list or a mapping.
-    pub(super) fn children(&self) -> impl Iterator<Item = &Node> {
+    /// The entry of a mapping under a key, in any case.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.kind {
+            NodeKind::Map(entries) => entries.iter().find(|e| e.key.eq_ignore_ascii_case(key)),
+            _ => None,
+        }
+    }
+
+    /// The values of a list or a mapping, the latter with their keys.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Option<&Entry>, &Node)> {
         let (items, entries): (&[Node], &[Entry]) = match &self.kind {
             NodeKind::List(items) => (items, &[]),
             NodeKind::Map(entries) => (&[], entries),
             _ => (&[], &[]),
         };
-        items.iter().chain(entries.iter().map(|e| &e.value))
+        items
+            .iter()
+            .map(|i| (None, i))
+            .chain(entries.iter().map(|e| (Some(e), &e.value)))
+    }
+
+    /// The values of a list or a mapping.
+    pub(super) fn children(&self) -> impl Iterator<Item = &Node> {
+        self.entries().map(|(_, child)| child)
     }
 
     /// Its kind, for a complaint: "a text", "a list"...

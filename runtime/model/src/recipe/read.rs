@@ -1,18 +1,22 @@
 //! From the text of a file to a recipe, with everything that is wrong with it in one go.
 
 use super::{
-    ComponentType, Dependency, FORMAT, MAX_BYTES, Manifest, Parsed, Recipe, RecipeErrors,
-    artifact_read,
-    fields::{Fields, Notes, closest, join},
-    json, lifecycle_read,
+    ComponentType, Dependency, FORMAT, MAX_BYTES, Parsed, Recipe, RecipeErrors,
+    fields::{Fields, Notes, join},
+    json, manifest_read,
     node::{Node, NodeKind, Position},
     placeholder,
     problem::Problem,
+    select::lifecycle_of,
     yaml,
 };
-use crate::{ComponentName, component::DependencyType};
+use crate::{ComponentName, access::Policies, component::DependencyType};
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Display,
+    str::FromStr,
+};
 
 const RECIPE_KEYS: &[&str] = &[
     "RecipeFormatVersion",
@@ -28,7 +32,6 @@ const RECIPE_KEYS: &[&str] = &[
     "Lifecycle",
 ];
 const DEPENDENCY_KEYS: &[&str] = &["VersionRequirement", "DependencyType"];
-const MANIFEST_KEYS: &[&str] = &["Name", "Platform", "Lifecycle", "Selections", "Artifacts"];
 const TYPES: &[(&str, ComponentType)] = &[
     ("aws.greengrass.generic", ComponentType::Generic),
     ("aws.greengrass.lambda", ComponentType::Lambda),
@@ -141,9 +144,22 @@ fn recipe(root: &Node, placeholders: Placeholders, notes: &mut Notes) -> Option<
             "a component cannot depend on itself",
         );
     }
-    let manifests = manifests(&fields, notes);
-    let lifecycle = fields.get("Lifecycle").filter(|(node, _)| !node.is_empty());
-    let recipe = Recipe {
+    if let Some(name) = &name {
+        access_control(&fields, name.as_str(), notes);
+    }
+    let manifests = manifest_read::read(&fields, notes);
+    let lifecycle = fields
+        .get("Lifecycle")
+        .map(|(node, _)| node)
+        .filter(|n| !n.is_empty());
+    // Every lifecycle a platform can get is read once, so that its faults are known now.
+    let mut seen = HashSet::new();
+    for (index, manifest) in manifests.iter().enumerate() {
+        if manifest.lifecycle.is_some() || seen.insert(&manifest.selections) {
+            lifecycle_of(&manifests, lifecycle, index, notes);
+        }
+    }
+    Some(Recipe {
         name: name?,
         version: version?,
         description,
@@ -152,20 +168,37 @@ fn recipe(root: &Node, placeholders: Placeholders, notes: &mut Notes) -> Option<
         source,
         default_configuration,
         dependencies,
+        lifecycle: lifecycle.cloned(),
         manifests,
-        lifecycle: lifecycle.as_ref().map(|(node, _)| (*node).clone()),
+    })
+}
+
+/// What in `accessControl` has no effect, with the place of the policy.
+fn access_control(fields: &Fields<'_>, principal: &str, notes: &mut Notes) {
+    let path = ["DefaultConfiguration", "accessControl"];
+    let Some((root, mut key)) = fields.get("ComponentConfiguration") else {
+        return;
     };
-    // Every lifecycle a platform can get is read once, so that its faults are known now.
-    if recipe.manifests.is_empty() {
-        if let Some((node, path)) = lifecycle {
-            lifecycle_read::read(node, &path, notes);
-        }
-    } else {
-        for index in 0..recipe.manifests.len() {
-            recipe.lifecycle_of(index, notes);
-        }
+    let mut node = root;
+    for step in path {
+        let Some(entry) = node.entry(step) else {
+            return;
+        };
+        key = join(&key, step);
+        node = &entry.value;
     }
-    Some(recipe)
+    let (_, warnings) = Policies::parse(principal, &node.to_value());
+    for warning in warnings {
+        let mut at = node.at;
+        let mut inner = node;
+        for step in warning.policy.splitn(2, '/') {
+            if let Some(entry) = inner.entry(step) {
+                at = entry.key_at;
+                inner = &entry.value;
+            }
+        }
+        notes.warn(at, &key, warning.to_string());
+    }
 }
 
 fn format_version(fields: &Fields<'_>, notes: &mut Notes) {
@@ -290,7 +323,10 @@ fn configuration(fields: &Fields<'_>, notes: &mut Notes) -> Value {
         return empty();
     };
     match &node.kind {
-        NodeKind::Map(_) => node.to_value(),
+        NodeKind::Map(_) => {
+            notes.keys_alike(node, &path);
+            node.to_value()
+        }
         NodeKind::Null => empty(),
         _ => {
             notes.error(
@@ -361,135 +397,6 @@ fn dependencies(fields: &Fields<'_>, notes: &mut Notes) -> BTreeMap<ComponentNam
         dependencies.insert(name, dependency);
     }
     dependencies
-}
-
-fn manifests(fields: &Fields<'_>, notes: &mut Notes) -> Vec<Manifest> {
-    let Some((node, path)) = fields.get("Manifests") else {
-        notes.error(Position::START, "Manifests", "is missing: a recipe needs at least one manifest, which may be as short as \"- Lifecycle: {}\"");
-        return Vec::new();
-    };
-    let Some(items) = notes.list(node, &path) else {
-        return Vec::new();
-    };
-    if items.is_empty() {
-        notes.error(node.at, &path, "is empty: a recipe needs at least one manifest, which may be as short as \"- Lifecycle: {}\"");
-    }
-    items
-        .iter()
-        .enumerate()
-        .map(|(index, item)| manifest(item, &format!("{path}[{index}]"), notes))
-        .collect()
-}
-
-fn manifest(node: &Node, path: &str, notes: &mut Notes) -> Manifest {
-    let mut manifest = Manifest::default();
-    if matches!(node.kind, NodeKind::Null) {
-        notes.error(
-            node.at,
-            path,
-            "is empty: remove the item, or write {} for a manifest without anything",
-        );
-        return manifest;
-    }
-    let Some(entries) = notes.map(node, path) else {
-        return manifest;
-    };
-    let fields = notes.fields(entries, path, MANIFEST_KEYS);
-    manifest.name = fields
-        .get("Name")
-        .and_then(|(node, path)| notes.text(node, &path));
-    if let Some((node, path)) = fields.get("Platform") {
-        platform(node, &path, &mut manifest, notes);
-    }
-    manifest.lifecycle = fields
-        .get("Lifecycle")
-        .map(|(node, _)| node.clone())
-        .filter(|n| !n.is_empty());
-    if let Some((node, path)) = fields.get("Selections") {
-        // One label alone stands for a list of one.
-        manifest.selections = match &node.kind {
-            NodeKind::Text(text) => vec![text.clone()],
-            _ => notes
-                .list(node, &path)
-                .unwrap_or_default()
-                .iter()
-                .enumerate()
-                .filter_map(|(index, item)| notes.text(item, &format!("{path}[{index}]")))
-                .collect(),
-        };
-    }
-    if let Some((node, path)) = fields.get("Artifacts") {
-        manifest.artifacts = artifact_read::read(node, &path, notes);
-    }
-    manifest
-}
-
-fn platform(node: &Node, path: &str, manifest: &mut Manifest, notes: &mut Notes) {
-    let Some(entries) = notes.map(node, path) else {
-        return;
-    };
-    for entry in entries {
-        let path = join(path, &entry.key);
-        let misplaced = MANIFEST_KEYS
-            .iter()
-            .any(|k| k.eq_ignore_ascii_case(&entry.key));
-        if misplaced && matches!(entry.value.kind, NodeKind::List(_) | NodeKind::Map(_)) {
-            notes.error(
-                entry.key_at,
-                &path,
-                "belongs beside Platform, not below it: indent it less",
-            );
-            continue;
-        }
-        let value = notes.text(&entry.value, &path);
-        if let Some(text) = &value {
-            known_value(&entry.key, text, entry.value.at, &path, notes);
-        }
-        if let Err(e) = manifest.platform.insert(&entry.key, value.as_deref()) {
-            notes.error(entry.value.at, &path, e.to_string());
-        }
-    }
-}
-
-/// Values that are nearly right match nothing, silently; better to say so.
-fn known_value(name: &str, text: &str, at: Position, path: &str, notes: &mut Notes) {
-    let known: &[&'static str] = match name {
-        "os" => &["linux", "darwin", "windows", "all", "any", "*"],
-        "architecture" => &["amd64", "x86", "arm", "aarch64", "all", "any", "*"],
-        _ => {
-            if let Some(meant) = closest(
-                name,
-                &["os", "architecture", "architecture.detail", "runtime"],
-            ) && meant != name
-                && !matches!(name, "runtime" | "architecture.detail")
-            {
-                notes.warn(at, path, format!("no device has this attribute unless its operator adds it; did you mean {meant}?"));
-            }
-            return;
-        }
-    };
-    if known.contains(&text) || text.starts_with('/') {
-        return;
-    }
-    let meant = match text.to_ascii_lowercase().as_str() {
-        "x86_64" | "x64" | "amd64" => Some("amd64"),
-        "arm64" | "armv8" | "aarch64" => Some("aarch64"),
-        "armv7l" | "armv6l" | "armhf" | "arm32" => Some("arm"),
-        "macos" => Some("darwin"),
-        "ubuntu" | "debian" => Some("linux"),
-        other => known
-            .iter()
-            .find(|k| **k == other)
-            .copied()
-            .or_else(|| closest(other, known)),
-    };
-    if let Some(meant) = meant {
-        notes.warn(
-            at,
-            path,
-            format!("{text:?} fits no device; did you mean {meant:?}?"),
-        );
-    }
 }
 
 impl FromStr for Recipe {

@@ -1,7 +1,7 @@
 //! Choosing the manifest for a platform and, with `Selections`, its part of the global lifecycle.
 
 use super::{
-    Artifact, RawLifecycle, Recipe,
+    Artifact, Manifest, Node, RawLifecycle, Recipe,
     fields::{Notes, join},
     lifecycle_read,
 };
@@ -56,33 +56,42 @@ impl Recipe {
             manifest_name: manifest.name.clone(),
             manifest_index: index,
             // Its faults have been reported by `parse`.
-            lifecycle: self.lifecycle_of(index, &mut Notes::default()),
+            lifecycle: lifecycle_of(
+                &self.manifests,
+                self.lifecycle.as_ref(),
+                index,
+                &mut Notes::default(),
+            ),
             artifacts: manifest.artifacts.clone(),
         })
     }
+}
 
-    /// The steps of one manifest: its own, or those it selects from the global lifecycle.
-    pub(super) fn lifecycle_of(&self, index: usize, notes: &mut Notes) -> RawLifecycle {
-        let manifest = &self.manifests[index];
-        if let Some(own) = &manifest.lifecycle {
-            return lifecycle_read::read(
-                own,
-                &join(&format!("Manifests[{index}]"), "Lifecycle"),
-                notes,
-            );
-        }
-        let Some(global) = &self.lifecycle else {
-            return RawLifecycle::default();
-        };
-        let mut labels: BTreeSet<&str> = self
-            .manifests
-            .iter()
-            .flat_map(|m| m.selections.iter().map(String::as_str))
-            .collect();
-        labels.insert(lifecycle_read::ALL);
-        match lifecycle_read::filter(global, &labels, &manifest.selections, "Lifecycle", notes) {
-            Some(chosen) => lifecycle_read::read(&chosen, "Lifecycle", notes),
-            None => RawLifecycle::default(),
-        }
+/// The steps of one manifest: its own, or those it selects from the global lifecycle.
+pub(super) fn lifecycle_of(
+    manifests: &[Manifest],
+    global: Option<&Node>,
+    index: usize,
+    notes: &mut Notes,
+) -> RawLifecycle {
+    let manifest = &manifests[index];
+    if let Some(own) = &manifest.lifecycle {
+        return lifecycle_read::read(
+            own,
+            &join(&format!("Manifests[{index}]"), "Lifecycle"),
+            notes,
+        );
+    }
+    let Some(global) = global else {
+        return RawLifecycle::default();
+    };
+    let mut labels: BTreeSet<&str> = manifests
+        .iter()
+        .flat_map(|m| m.selections.iter().map(String::as_str))
+        .collect();
+    labels.insert(lifecycle_read::ALL);
+    match lifecycle_read::filter(global, &labels, &manifest.selections, "Lifecycle", notes) {
+        Some(chosen) => lifecycle_read::read(&chosen, "Lifecycle", notes),
+        None => RawLifecycle::default(),
     }
 }
