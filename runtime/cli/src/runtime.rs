@@ -79,9 +79,6 @@ impl From<CallError> for crate::Failure {
     fn from(error: CallError) -> Self {
         let message = match &error {
             CallError::Refused { code, message } if message.is_empty() => code.clone(),
-            CallError::Refused { code, message } if code == "UnauthorizedError" => {
-                format!("{message} (only root and the user that runs Greengrass may do this)")
-            }
             other => other.to_string(),
         };
         if error.is_usage() {
