@@ -15,6 +15,7 @@ mod output;
 mod port;
 mod process;
 mod server;
+mod shell;
 mod systemd;
 mod trampoline;
 mod unit;

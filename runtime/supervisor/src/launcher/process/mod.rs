@@ -11,6 +11,8 @@ use super::{
     Event, Exited, LaunchError, Options, Outcome, Started, StepKind, Unit, UnitId, UnitStatus,
     backend::Backend,
     output::{Output, Source, Stream, Tail},
+    port::lock,
+    shell,
     users::Account,
 };
 use async_trait::async_trait;
@@ -24,7 +26,7 @@ use std::{
     os::unix::{ffi::OsStrExt, process::ExitStatusExt},
     path::PathBuf,
     process::ExitStatus,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -257,7 +259,7 @@ impl Inner {
         let mut child = match spawn::spawn(&setting, &unit).await {
             Ok(child) => child,
             Err(e) => {
-                let _ = fs::remove_file(spawn::script_file(&self.options, &unit));
+                let _ = fs::remove_file(shell::script_file(&self.options, &unit.id));
                 leaf.inspect(cgroup::Leaf::remove);
                 return Err(e);
             }
@@ -277,7 +279,7 @@ impl Inner {
             uid: account.uid,
             started: SystemTime::now(),
             group: group.clone(),
-            script_file: spawn::script_file(&self.options, &unit),
+            script_file: shell::script_file(&self.options, &unit.id),
             ended: None,
             done,
         };
@@ -537,8 +539,4 @@ async fn joined<T>(
 ) -> Result<T, LaunchError> {
     task.await
         .unwrap_or_else(|e| Err(LaunchError::system(format!("working on {id}"), e)))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
