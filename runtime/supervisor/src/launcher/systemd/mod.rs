@@ -34,8 +34,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use zbus::{
-    Connection, OwnedObjectPath, export::ordered_stream::OrderedStreamExt, fdo::PropertiesProxy,
-    names::InterfaceName, proxy::CacheProperties,
+    Connection, DBusError, OwnedObjectPath, export::ordered_stream::OrderedStreamExt,
+    fdo::PropertiesProxy, names::InterfaceName, proxy::CacheProperties,
 };
 
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
@@ -232,6 +232,12 @@ impl Backend for Systemd {
     }
 
     async fn close(&self, _grace: Duration) {
+        // Units outlive the launcher.
+    }
+}
+
+impl Drop for Systemd {
+    fn drop(&mut self) {
         for record in lock(&self.inner.units).values() {
             record.watcher.abort();
         }
@@ -608,25 +614,24 @@ fn is_zombie(pid: u32) -> bool {
     })
 }
 
-fn error_name(error: &zbus::Error) -> Option<&str> {
+fn error_name(error: &zbus::Error) -> Option<String> {
     match error {
-        zbus::Error::MethodError(name, _, _) => Some(name.as_str()),
+        zbus::Error::MethodError(name, _, _) => Some(name.to_string()),
+        zbus::Error::FDO(error) => Some(error.name().to_string()),
         _ => None,
     }
 }
 
 fn is_gone(error: &zbus::Error) -> bool {
-    let name = error_name(error);
-    name.is_some_and(|name| {
-        [
-            "NoSuchUnit",
-            "NoUnitForPID",
-            "NoSuchProcess",
-            "UnknownObject",
-        ]
-        .iter()
-        .any(|end| name.ends_with(end))
-    })
+    // A scope or a device has no service interface: it is none of ours.
+    let gone = [
+        "NoSuchUnit",
+        "NoUnitForPID",
+        "NoSuchProcess",
+        "UnknownObject",
+        "UnknownInterface",
+    ];
+    error_name(error).is_some_and(|name| gone.iter().any(|end| name.ends_with(end)))
 }
 
 fn is_unknown_method(error: &zbus::Error) -> bool {

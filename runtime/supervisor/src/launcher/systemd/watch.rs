@@ -1,18 +1,22 @@
 //! Watches one unit until its main process has ended, ends what that left behind, and tells it.
 
 use super::{
-    super::{Event, Exited, LaunchError, Outcome, StepKind, UnitId, port::lock},
+    super::{Event, Exited, LaunchError, StepKind, UnitId, port::lock},
     Inner, LEFTOVER_GRACE, journal,
     state::Seen,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch as channel, time::timeout};
 use zbus::{
-    OwnedObjectPath, export::ordered_stream::OrderedStreamExt, fdo::PropertiesChangedStream,
+    OwnedObjectPath,
+    export::ordered_stream::OrderedStreamExt,
+    fdo::{PropertiesChanged, PropertiesChangedStream},
 };
 
 /// Signals may be lost with a bus that restarts: look by ourselves this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// What was sent before a look arrives with it, or a moment later.
+const STRAGGLER: Duration = Duration::from_millis(50);
 
 pub(super) struct Watcher {
     inner: Arc<Inner>,
@@ -22,6 +26,7 @@ pub(super) struct Watcher {
     pid: u32,
     done: channel::Sender<bool>,
     changes: PropertiesChangedStream,
+    seen: Seen,
 }
 
 impl Watcher {
@@ -52,24 +57,22 @@ impl Watcher {
             pid,
             done,
             changes,
+            seen: Seen::default(),
         })
     }
 
     pub(super) async fn run(mut self) {
-        let seen = self.until(Seen::main_ended).await;
-        let outcome = seen.outcome();
+        self.until(Seen::main_ended).await;
+        let outcome = self.seen.outcome();
         if !(self.id.step == StepKind::Startup && outcome.is_success())
             && let Err(e) = self.inner.end_processes(&self.name, LEFTOVER_GRACE).await
         {
             log::error!("{e}");
         }
         // Whether memory was the reason is known only then.
-        let seen = self.until(Seen::settled).await;
-        let outcome = match seen.outcome() {
-            Outcome::Unknown => outcome,
-            known => known,
-        };
-        let stderr_tail = match seen.invocation() {
+        self.until(Seen::settled).await;
+        let outcome = self.seen.outcome();
+        let stderr_tail = match self.seen.invocation() {
             Some(invocation) if !outcome.is_success() => journal::tail(&invocation).await,
             _ => Vec::new(),
         };
@@ -87,29 +90,19 @@ impl Watcher {
         self.done.send_replace(true);
     }
 
-    /// Looks at every change until the unit is as wanted, or gone. What the signals of a vanishing unit say is kept.
-    async fn until(&mut self, wanted: impl Fn(&Seen) -> bool) -> Seen {
-        let mut seen = Seen::default();
+    /// Looks at every change until the unit is as wanted, or gone.
+    async fn until(&mut self, wanted: impl Fn(&Seen) -> bool) {
         loop {
             match self.inner.look(&self.path).await {
-                Ok(Some(now)) => seen = now,
-                Ok(None) => return seen,
+                Ok(Some(now)) => self.seen = now,
+                Ok(None) => return self.last_words().await,
                 Err(e) => log::error!("{e}"),
             }
-            if wanted(&seen) {
-                return seen;
+            if wanted(&self.seen) {
+                return;
             }
             match timeout(LOOK_AGAIN, self.changes.next()).await {
-                Ok(Some(signal)) => {
-                    if let Ok(change) = signal.args() {
-                        seen.update(
-                            change
-                                .changed_properties
-                                .iter()
-                                .map(|(name, value)| (*name, value)),
-                        );
-                    }
-                }
+                Ok(Some(signal)) => self.heard(&signal),
                 Ok(None) => {
                     log::error!(
                         "the connection to systemd is lost: {} is watched no more",
@@ -119,6 +112,24 @@ impl Watcher {
                 }
                 Err(_) => {}
             }
+        }
+    }
+
+    /// The unit is gone, stopped by somebody else: how it ended is only in the signals that were sent before.
+    async fn last_words(&mut self) {
+        while let Ok(Some(signal)) = timeout(STRAGGLER, self.changes.next()).await {
+            self.heard(&signal);
+        }
+    }
+
+    fn heard(&mut self, signal: &PropertiesChanged) {
+        if let Ok(change) = signal.args() {
+            self.seen.update(
+                change
+                    .changed_properties
+                    .iter()
+                    .map(|(name, value)| (*name, value)),
+            );
         }
     }
 }
