@@ -174,9 +174,8 @@ async fn requests_outside_the_root_are_refused() {
 
 /// Connects as somebody else and reports how that went: 0 refused, 1 served.
 fn knock() {
-    let mut stream = match UnixStream::connect(std::env::args().nth(2).unwrap()) {
-        Ok(stream) => stream,
-        Err(_) => std::process::exit(0),
+    let Ok(mut stream) = UnixStream::connect(std::env::args().nth(2).unwrap()) else {
+        std::process::exit(0)
     };
     let body = br#"{"id":1,"request":"Inspect"}"#;
     let _ =
@@ -433,7 +432,8 @@ async fn the_client_finds_a_launcher_that_was_restarted() {
         "trap '' TERM; echo up; while :; do sleep 0.05; done",
     );
     start(&client, ignores).await;
-    let stop = client.stop(&id("c.D", StepKind::Run), Duration::from_secs(60));
+    let stubborn = id("c.D", StepKind::Run);
+    let stop = client.stop(&stubborn, Duration::from_secs(60));
     let kill = async {
         assert_eq!(client.owner(pid).await, Ok(Some(name("a.B"))));
         child.kill().unwrap();

@@ -25,6 +25,7 @@ use state::Seen;
 use std::{
     collections::BTreeMap,
     fs,
+    os::fd::{AsRawFd, OwnedFd},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -535,13 +536,7 @@ impl Inner {
             Err(_) => {}
         }
         match self.manager.get_unit_by_pid(pid).await {
-            // The number is still the same process's, since our descriptor still names one that lives.
-            Ok(path)
-                if rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::CONT)
-                    .is_ok() =>
-            {
-                Ok(Some(path))
-            }
+            Ok(path) if is_pid_of(&pidfd, pid) => Ok(Some(path)),
             Ok(_) => Ok(None),
             Err(e) if is_gone(&e) => Ok(None),
             Err(e) => Err(failed("finding the unit of", &pid.to_string(), &e)),
@@ -611,6 +606,16 @@ fn is_zombie(pid: u32) -> bool {
             .rfind(')')
             .and_then(|end| stat[end + 1..].trim_start().chars().next());
         matches!(state, Some('Z' | 'X'))
+    })
+}
+
+/// Whether a descriptor's process has not been reaped, so that its number has been nobody else's since it was opened.
+fn is_pid_of(pidfd: &OwnedFd, pid: u32) -> bool {
+    let information =
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap_or_default();
+    information.lines().any(|line| {
+        line.strip_prefix("Pid:")
+            .is_some_and(|value| value.trim() == pid.to_string())
     })
 }
 
