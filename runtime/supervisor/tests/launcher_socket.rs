@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use supervisor::launcher::{
-    Backend, Client, Event, LaunchError, Launcher, Outcome, Socket, StepKind, run,
+    Backend, Client, Event, LaunchError, Launcher, Local, Outcome, Socket, StepKind, run,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -385,9 +385,7 @@ async fn a_nucleus_that_comes_back_finds_its_components() {
 fn serve() {
     let folder = PathBuf::from(std::env::args().nth(2).unwrap());
     block_on(async {
-        let mut options = Root::new().options();
-        options.root = folder.join("root");
-        options.runtime_folder = folder.join("run");
+        let mut options = options(folder.join("root"), folder.join("run"), Lines::default());
         options.backend = Backend::Processes;
         let socket = Socket {
             path: folder.join("launcher.socket"),
@@ -459,6 +457,10 @@ async fn the_client_finds_a_launcher_that_was_restarted() {
     assert_eq!(exited(&mut events, &run).await.outcome, Outcome::Code(2));
     child.kill().unwrap();
     child.wait().unwrap();
+    // One that ends well tidies up after the killed one.
+    let mut options = root.options();
+    options.backend = Backend::Processes;
+    drop(Local::open(options).await.unwrap());
 }
 
 async fn a_launcher_that_ends_takes_its_processes_with_it() {

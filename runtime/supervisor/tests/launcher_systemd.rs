@@ -530,9 +530,7 @@ fn serve() {
     let root = std::env::args().nth(2).unwrap();
     let root = Path::new(&root);
     block_on(async {
-        let mut options = Root::new().options();
-        options.root = root.join("root");
-        options.runtime_folder = root.join("run");
+        let mut options = options(root.join("root"), root.join("run"), Lines::default());
         options.backend = Backend::Systemd;
         let socket = Socket {
             path: root.join("launcher.socket"),

@@ -113,6 +113,7 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         self.reaper.as_ref().inspect(|task| task.abort());
+        self.inner.tree.as_ref().inspect(|tree| tree.tidy());
     }
 }
 
@@ -222,9 +223,6 @@ impl Backend for Processes {
             if let Ok(Err(e)) = stop.await {
                 log::error!("{e}");
             }
-        }
-        if let Some(tree) = &self.inner.tree {
-            tree.tidy();
         }
     }
 }
