@@ -1,2 +1,55 @@
-//! The device program.
-fn main() {}
+//! The device program. One file, several roles: `greengrass run` has them all in one process, `greengrass nucleus` and
+//! `greengrass launcher` are the roles of the appliance, and under the name `greengrass-cli` (or `ggl-cli`, or as
+//! `greengrass cli`) it is the command line.
+
+mod arguments;
+mod exit;
+mod nucleus;
+mod roles;
+mod settings;
+mod signals;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+fn main() -> ExitCode {
+    // First of all: between fork and shell, this program is also the step that takes on a component's user and cgroup.
+    supervisor::launcher::trampoline_main();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(arguments) = for_cli(&arguments) {
+        return code(cli::run(arguments.into_iter()));
+    }
+    let run = match Arguments::parse_from(arguments).command {
+        Command::Run(options) => roles::run(options),
+        Command::Nucleus(options) => roles::nucleus(options),
+        Command::Launcher(options) => roles::launcher(options),
+        Command::Cli { .. } => unreachable!("handled above"),
+    };
+    match run {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            log::error!("{error:#}");
+            eprintln!("greengrass: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The arguments of the command line, when that is what was asked for: by the program's name, or by the word `cli`.
+fn for_cli(arguments: &[OsString]) -> Option<Vec<OsString>> {
+    let name = Path::new(arguments.first()?).file_name()?.to_str()?;
+    if name == "greengrass-cli" || name == "ggl-cli" {
+        return Some(arguments.to_vec());
+    }
+    if arguments.get(1)? == "cli" {
+        let mut rest = vec![OsString::from("greengrass-cli")];
+        rest.extend_from_slice(&arguments[2..]);
+        return Some(rest);
+    }
+    None
+}
+
+fn code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

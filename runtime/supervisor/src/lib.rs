@@ -37,3 +37,4 @@ pub use options::{DefaultUser, Options};
 pub use record::SCHEMA;
 pub use supervisor::{BootstrapExit, Change, Reported, Supervisor};
 pub use task::Task;
+pub use token::Token;

@@ -9,7 +9,7 @@ const LENGTH: usize = 16;
 
 /// A component's token. Debug hides it.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Token(String);
+pub struct Token(String);
 
 impl Token {
     /// A new one, from the system's random source.

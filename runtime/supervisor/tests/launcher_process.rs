@@ -42,7 +42,10 @@ const WAYS: [Way; 3] = [
 
 impl Way {
     fn options(self, root: &Root) -> Options {
-        let mut options = root.options();
+        self.set(root.options())
+    }
+
+    fn set(self, mut options: Options) -> Options {
         options.backend = Backend::Processes;
         options.cgroups = self.cgroups;
         if !self.trampoline {
@@ -83,10 +86,12 @@ fn main() {
             a_shell_that_does_not_exist_is_named
             the_owner_of_a_process_is_found
             what_a_killed_launcher_left_is_ended_by_the_next
+            orphans_are_waited_for
             another_user_runs_it_when_root
             limits_hold_where_there_are_controllers
         );
     }
+    trials.push(trial("the runtime serves as process 1", as_process_one));
     trials.push(trial(
         "two launchers on one root are refused",
         two_launchers,
@@ -469,8 +474,12 @@ fn be_killed() {
         .unwrap();
     let script = std::env::args().nth(4).unwrap();
     block_on(async {
-        let mut options = way.options(&Root::new());
-        options.root = root.clone().into();
+        let runtime_folder = format!("{root}/../run");
+        let options = way.set(options(
+            root.clone().into(),
+            runtime_folder.into(),
+            Lines::default(),
+        ));
         let launcher = Local::open(options).await.unwrap();
         start(
             &launcher,
@@ -512,6 +521,45 @@ async fn what_a_killed_launcher_left_is_ended_by_the_next(way: Way) {
     assert_eq!(launcher.inspect().await.unwrap(), []);
 }
 
+async fn orphans_are_waited_for(way: Way) {
+    let root = Root::new();
+    let launcher = way.open(&root).await;
+    let word = word(way);
+    let script =
+        format!("(setsid sh -c 'echo $$ > orphan; exec sleep 0.{word}' &) ; exec sleep 60");
+    start(&launcher, unit(&root.path(), "a.B", StepKind::Run, &script)).await;
+    let file = root.path().join("work/a.B/orphan");
+    let orphan: u32 = eventually(|| fs::read_to_string(&file).ok()?.trim().parse().ok()).await;
+    eventually(|| state(orphan).is_none().then_some(())).await; // gone, and no zombie either
+    launcher.close(GRACE).await;
+}
+
+/// As in a container whose only program is the runtime: all orphans are ours, and our session is one of outside.
+async fn as_process_one() {
+    if !is_root() {
+        println!("SKIPPED: only root makes a PID namespace");
+        return;
+    }
+    let program = fs::read_link("/proc/self/exe").unwrap();
+    let arguments = ["--pid", "--fork", "--mount-proc"];
+    let mut command = tokio::process::Command::new("unshare");
+    command
+        .args(arguments)
+        .arg(program)
+        .arg("orphans_are_waited_for")
+        .env("RUST_BACKTRACE", "0");
+    let output = tokio::time::timeout(PATIENCE, command.output())
+        .await
+        .unwrap()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("3 passed") && !text.contains("panicked"),
+        "{text}"
+    );
+}
+
 async fn another_user_runs_it_when_root(way: Way) {
     let root = Root::new();
     let launcher = way.open(&root).await;
@@ -522,9 +570,10 @@ async fn another_user_runs_it_when_root(way: Way) {
         StepKind::Run,
         "id -un; id -gn; grep NoNewPrivs /proc/self/status; touch made; echo ready; sleep 60",
     );
-    step.user = Some("nobody".into());
+    let other = if is_root() { "nobody" } else { "root" };
+    step.user = Some(other.into());
     launcher
-        .prepare_work_folder(&name("a.B"), Some("nobody"))
+        .prepare_work_folder(&name("a.B"), Some(other))
         .await
         .unwrap();
     let started = launcher.start(step.clone()).await.unwrap();

@@ -55,6 +55,7 @@ impl Create {
                 Class::InvalidArtifactsDirectoryPath,
             )?,
             failure_policy: self.failure_handling_policy,
+            update_policy: None,
         })
     }
 }

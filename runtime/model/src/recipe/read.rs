@@ -74,6 +74,23 @@ pub(crate) fn parse(
     }
 }
 
+/// Reads any YAML or JSON document, with the bounds, leniency and positions in errors that recipes have.
+pub fn document(text: &str, source_name: &str) -> Result<Value, RecipeErrors> {
+    let mut notes = Notes::default();
+    let root = syntax(text, source_name, &mut notes);
+    if let Some(root) = &root {
+        notes.doubled_keys(root, "");
+    }
+    match root {
+        Some(root) if notes.errors.is_empty() => Ok(root.to_value()),
+        _ => Err(RecipeErrors {
+            source_name: source_name.to_owned(),
+            errors: notes.errors,
+            warnings: notes.warnings,
+        }),
+    }
+}
+
 /// A file is JSON when its name says so or when it starts with a brace and reads as JSON; else it is YAML.
 fn syntax(text: &str, source_name: &str, notes: &mut Notes) -> Option<Node> {
     if text.len() > MAX_BYTES {

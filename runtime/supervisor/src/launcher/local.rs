@@ -46,7 +46,7 @@ impl Local {
             )
         })?;
         let lock = lock(&options.root)?;
-        make_runtime_folder(&options.runtime_folder)?;
+        options.runtime_folder = make_runtime_folder(&options.runtime_folder)?;
         let (events, _) = broadcast::channel(EVENT_CAPACITY);
         let systemd = match options.backend {
             Choice::Systemd => true,
@@ -218,12 +218,13 @@ fn lock(root: &Path) -> Result<OwnedFd, LaunchError> {
 }
 
 /// Others may pass through it to the one script they own, and list nothing.
-fn make_runtime_folder(folder: &Path) -> Result<(), LaunchError> {
+fn make_runtime_folder(folder: &Path) -> Result<PathBuf, LaunchError> {
     let failed = |e| LaunchError::system(format!("making {}", folder.display()), e);
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o711)
         .create(folder)
         .map_err(failed)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).map_err(failed)
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).map_err(failed)?;
+    fs::canonicalize(folder).map_err(failed)
 }

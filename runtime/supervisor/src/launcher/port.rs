@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::broadcast;
@@ -148,4 +149,9 @@ pub(super) const EVENT_CAPACITY: usize = 256;
 /// `<root>/work/<component>`.
 pub(super) fn work_folder(root: &Path, component: &ComponentName) -> PathBuf {
     root.join("work").join(component.as_str())
+}
+
+/// The guarded values stay whole whatever a holder does, so a poisoned lock is as good as another.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

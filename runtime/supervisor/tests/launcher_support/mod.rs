@@ -48,12 +48,7 @@ impl Root {
     }
 
     pub fn options(&self) -> Options {
-        let lines = self.lines.clone();
-        let sink = move |line: &Line<'_>| {
-            let text = String::from_utf8_lossy(line.bytes).into_owned();
-            lines.lock().unwrap().push((line.stream, text));
-        };
-        Options::new(self.path(), self.runtime_folder(), Arc::new(sink))
+        options(self.path(), self.runtime_folder(), self.lines.clone())
     }
 
     /// Waits until a component has written a line that satisfies.
@@ -68,6 +63,15 @@ impl Root {
         })
         .await
     }
+}
+
+/// Options for folders that a `Root` elsewhere owns.
+pub fn options(root: PathBuf, runtime_folder: PathBuf, lines: Lines) -> Options {
+    let sink = move |line: &Line<'_>| {
+        let text = String::from_utf8_lossy(line.bytes).into_owned();
+        lines.lock().unwrap().push((line.stream, text));
+    };
+    Options::new(root, runtime_folder, Arc::new(sink))
 }
 
 pub fn name(text: &str) -> ComponentName {

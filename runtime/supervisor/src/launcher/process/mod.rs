@@ -6,12 +6,11 @@ mod group;
 mod proc;
 mod reap;
 mod spawn;
+mod watch;
 
 use super::{
-    Event, Exited, LaunchError, Options, Outcome, Started, StepKind, Unit, UnitId, UnitStatus,
-    backend::Backend,
-    output::{Output, Source, Stream, Tail},
-    users::Account,
+    Event, LaunchError, Options, Outcome, Started, StepKind, Unit, UnitId, UnitStatus,
+    backend::Backend, output::Output, port::lock, shell, users::Account,
 };
 use async_trait::async_trait;
 use cgroup::Tree;
@@ -23,21 +22,16 @@ use std::{
     fs, io,
     os::unix::{ffi::OsStrExt, process::ExitStatusExt},
     path::PathBuf,
-    process::ExitStatus,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 use tokio::{
-    process::Child,
-    sync::{Mutex as TurnLock, broadcast, watch},
+    sync::{Mutex as TurnLock, broadcast, watch as channel},
     task::JoinHandle,
-    time::timeout,
 };
 
 /// What a main process leaves running has this long to end by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(5);
-/// How long the last output of a dead process may take to arrive.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// Own processes.
 pub(super) struct Processes {
@@ -67,7 +61,7 @@ struct Record {
     script_file: PathBuf,
     ended: Option<(Outcome, Vec<String>)>,
     /// Becomes true when `ended` is set and the event is out.
-    done: watch::Receiver<bool>,
+    done: channel::Receiver<bool>,
 }
 
 impl Processes {
@@ -111,6 +105,7 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         self.reaper.as_ref().inspect(|task| task.abort());
+        self.inner.tree.as_ref().inspect(|tree| tree.tidy());
     }
 }
 
@@ -221,9 +216,6 @@ impl Backend for Processes {
                 log::error!("{e}");
             }
         }
-        if let Some(tree) = &self.inner.tree {
-            tree.tidy();
-        }
     }
 }
 
@@ -257,7 +249,7 @@ impl Inner {
         let mut child = match spawn::spawn(&setting, &unit).await {
             Ok(child) => child,
             Err(e) => {
-                let _ = fs::remove_file(spawn::script_file(&self.options, &unit));
+                let _ = fs::remove_file(shell::script_file(&self.options, &unit.id));
                 leaf.inspect(cgroup::Leaf::remove);
                 return Err(e);
             }
@@ -270,20 +262,20 @@ impl Inner {
         drop(starting);
         let group = Arc::new(Group::new(mark, leaf, Some(pid)));
         let pumps = self.pump(&unit.id, &mut child);
-        let (done_sender, done) = watch::channel(false);
+        let (done_sender, done) = channel::channel(false);
         let record = Record {
             tag: unit.tag.clone(),
             pid,
             uid: account.uid,
             started: SystemTime::now(),
             group: group.clone(),
-            script_file: spawn::script_file(&self.options, &unit),
+            script_file: shell::script_file(&self.options, &unit.id),
             ended: None,
             done,
         };
         lock(&self.units).insert(unit.id.clone(), record);
 
-        let watcher = Watcher {
+        let watcher = watch::Watcher {
             inner: self.clone(),
             id: unit.id,
             pid,
@@ -306,30 +298,6 @@ impl Inner {
             .make(&unit.id)
             .map_err(|e| LaunchError::system(format!("making the cgroup of {}", unit.id), e))?;
         Ok((Some(leaf), warnings))
-    }
-
-    fn pump(self: &Arc<Self>, id: &UnitId, child: &mut Child) -> Pumps {
-        let tail = Tail::default();
-        let mut tasks = Vec::new();
-        let source = |stream| Source {
-            component: id.component.clone(),
-            step: id.step,
-            stream,
-        };
-        if let Some(pipe) = child.stdout.take() {
-            let (output, source) = (self.output.clone(), source(Stream::Stdout));
-            tasks.push(tokio::spawn(async move {
-                output.pump(pipe, source, Tail::default()).await;
-            }));
-        }
-        if let Some(pipe) = child.stderr.take() {
-            let (output, source, tail) =
-                (self.output.clone(), source(Stream::Stderr), tail.clone());
-            tasks.push(tokio::spawn(async move {
-                output.pump(pipe, source, tail).await;
-            }));
-        }
-        Pumps { tasks, tail }
     }
 
     async fn stop(&self, id: &UnitId, grace: Duration) -> Result<(), LaunchError> {
@@ -421,68 +389,6 @@ impl Inner {
     }
 }
 
-struct Pumps {
-    tasks: Vec<JoinHandle<()>>,
-    tail: Tail,
-}
-
-/// Waits for the end of one main process and tells it.
-struct Watcher {
-    inner: Arc<Inner>,
-    id: UnitId,
-    pid: u32,
-    group: Arc<Group>,
-    pumps: Pumps,
-    done: watch::Sender<bool>,
-    kills_before: u32,
-}
-
-impl Watcher {
-    async fn run(self, mut child: Child, main: reap::Main) {
-        let status = child.wait().await;
-        drop(main);
-        self.group.main_ended();
-        let outcome = self.outcome(&status);
-        if !(self.id.step == StepKind::Startup && outcome.is_success()) {
-            if let Err(e) = self.group.end(LEFTOVER_GRACE).await {
-                log::error!("{e}");
-            }
-            for task in self.pumps.tasks {
-                let _ = timeout(DRAIN, task).await;
-            }
-        }
-        let stderr_tail = self.pumps.tail.lines();
-        if let Some(record) = lock(&self.inner.units).get_mut(&self.id) {
-            record.ended = Some((outcome, stderr_tail.clone()));
-        }
-        // Nobody may be listening.
-        let _ = self.inner.events.send(Event::Exited(Exited {
-            id: self.id,
-            pid: self.pid,
-            outcome,
-            stderr_tail,
-        }));
-        self.done.send_replace(true);
-    }
-
-    fn outcome(&self, status: &io::Result<ExitStatus>) -> Outcome {
-        let Ok(status) = status else {
-            return Outcome::Unknown;
-        };
-        let kills = self
-            .group
-            .leaf()
-            .map_or(0, cgroup::Leaf::out_of_memory_kills);
-        match (status.code(), status.signal()) {
-            (Some(0), _) => Outcome::Code(0),
-            _ if kills > self.kills_before => Outcome::OutOfMemory,
-            (Some(code), _) => Outcome::Code(code),
-            (None, Some(signal)) => Outcome::Signal(signal),
-            (None, None) => Outcome::Unknown,
-        }
-    }
-}
-
 /// Ends the components of an earlier launcher for the same root: their output goes nowhere and their exit codes are lost.
 async fn end_leftovers(root_id: &str, tree: Option<&Tree>) -> Result<(), LaunchError> {
     let marked = Group::new(format!("{root_id}/"), None, None);
@@ -537,8 +443,4 @@ async fn joined<T>(
 ) -> Result<T, LaunchError> {
     task.await
         .unwrap_or_else(|e| Err(LaunchError::system(format!("working on {id}"), e)))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

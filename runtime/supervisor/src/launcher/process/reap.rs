@@ -2,7 +2,7 @@
 //! for them. Our own children are waited for where they were started; orphans differ from them by their session or group.
 
 use super::proc;
-use rustix::process::{Pid, WaitOptions, getpgrp, getsid, set_child_subreaper, waitpid};
+use rustix::process::{Pid, WaitOptions, set_child_subreaper, waitpid};
 use std::{
     collections::BTreeSet,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -69,9 +69,12 @@ pub(super) async fn run() {
 /// Orphans among our children, dead or alive.
 fn orphans(mains: &BTreeSet<u32>) -> Vec<proc::Process> {
     let me = std::process::id();
-    let session = getsid(None).map_or(0, |pid| pid.as_raw_pid().unsigned_abs());
-    let group = getpgrp().as_raw_pid().unsigned_abs();
-    let foreign = |process: &proc::Process| process.session != session || process.group != group;
+    // As PID 1 of a container these may both be 0: they belong to a process outside.
+    let Some(own) = proc::process(me) else {
+        return Vec::new();
+    };
+    let foreign =
+        |process: &proc::Process| process.session != own.session || process.group != own.group;
     let ours = |process: &proc::Process| process.parent == me && !mains.contains(&process.pid);
     proc::snapshot()
         .into_values()

@@ -1,21 +1,14 @@
 //! Starts one process: through the trampoline when there is one, else directly.
 
 use super::super::{
-    LaunchError, Options, Unit,
+    LaunchError, Options, Unit, shell,
     trampoline::{ARGUMENT, Ids, Order, frame},
     users::Account,
 };
 use super::{cgroup::Leaf, group::MARK};
-use rustix::{
-    fs::{Gid, Uid, chown},
-    net::{AddressFamily, SocketFlags, SocketType, socketpair},
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::{
-    fs,
-    io::Write,
-    os::unix::{fs::OpenOptionsExt, net::UnixStream as StdStream},
-    path::{Path, PathBuf},
-    process::Stdio,
+    collections::BTreeMap, os::unix::net::UnixStream as StdStream, path::Path, process::Stdio,
     time::Duration,
 };
 use tokio::{
@@ -25,8 +18,6 @@ use tokio::{
     time::timeout,
 };
 
-/// A longer script goes through a file: one string of argv holds 128 KiB.
-const LONG_SCRIPT: usize = 100 << 10;
 /// From fork to exec; generous, for slow flash under load.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -41,7 +32,8 @@ pub(super) struct Setting<'a> {
 /// Starts the unit's shell. Its output is piped.
 pub(super) async fn spawn(setting: &Setting<'_>, unit: &Unit) -> Result<Child, LaunchError> {
     let failed = |reason: &dyn std::fmt::Display| LaunchError::start(&unit.id, reason);
-    let arguments = arguments(setting, unit).map_err(|e| failed(&e))?;
+    let arguments =
+        shell::arguments(setting.options, setting.account, unit).map_err(|e| failed(&e))?;
     match &setting.options.trampoline {
         Some(program) => by_trampoline(setting, unit, program, arguments).await,
         None => directly(setting, unit, arguments),
@@ -140,67 +132,8 @@ fn directly(
     Ok(child)
 }
 
-/// What the caller gave, completed by what every program may expect, and the mark.
-fn environment(setting: &Setting<'_>, unit: &Unit) -> std::collections::BTreeMap<String, String> {
-    let account = setting.account;
-    let mut environment = unit.environment.clone();
-    let mut complete = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            environment.entry(name.to_owned()).or_insert(value);
-        }
-    };
-    let path = std::env::var("PATH")
-        .unwrap_or_else(|_| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
-    complete("PATH", Some(path));
-    complete(
-        "HOME",
-        account
-            .home
-            .as_ref()
-            .and_then(|home| home.to_str().map(str::to_owned)),
-    );
-    complete("USER", account.name.clone());
-    complete("LOGNAME", account.name.clone());
-    complete("SHELL", Some("/bin/sh".into()));
+fn environment(setting: &Setting<'_>, unit: &Unit) -> BTreeMap<String, String> {
+    let mut environment = shell::environment(setting.account, unit);
     environment.insert(MARK.into(), setting.mark.into());
     environment
-}
-
-fn arguments(setting: &Setting<'_>, unit: &Unit) -> std::io::Result<Vec<String>> {
-    if unit.script.len() <= LONG_SCRIPT {
-        return Ok(vec!["-c".into(), unit.script.clone()]);
-    }
-    let path = script_file(setting.options, unit);
-    write_script(&path, &unit.script, setting.account)?;
-    Ok(vec![path.to_string_lossy().into_owned()])
-}
-
-/// Where a long script lies while its unit is known.
-pub(super) fn script_file(options: &Options, unit: &Unit) -> PathBuf {
-    options
-        .runtime_folder
-        .join(format!("{}.{}.sh", unit.id.component, unit.id.step))
-}
-
-/// Readable by its user alone.
-fn write_script(path: &Path, script: &str, account: &Account) -> std::io::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o400)
-        .open(path)?;
-    file.write_all(script.as_bytes())?;
-    drop(file);
-    if rustix::process::geteuid().is_root() {
-        chown(
-            path,
-            Some(Uid::from_raw(account.uid)),
-            Some(Gid::from_raw(account.gid)),
-        )?;
-    }
-    Ok(())
 }
