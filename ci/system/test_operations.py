@@ -175,7 +175,8 @@ def test_a_configuration_is_validated_and_can_be_refused(device, make):
 @BOTH
 def test_a_component_that_others_serve_can_check_their_tokens(device, make):
     device.deploy(
-        make(device, "aws.greengrass.StreamManager"), make(device, "com.test.Plain"), device.shell("com.test.Token", Run="echo token $SVCUID.; exec sleep 1000"))
+        make(device, "aws.greengrass.StreamManager"), make(device, "com.test.Plain"),
+        device.shell("com.test.Token", Run="echo token $SVCUID.; exec sleep 1000"))
     device.wait_log("com.test.Token", "token ")
     token = device.component_log("com.test.Token").split("token ")[1].split(".")[0]
     manager = Probe(device, "aws.greengrass.StreamManager")
