@@ -34,11 +34,11 @@ BAD = [
     ("Timeout: \"{configuration:/wait}\"", "Timeout: soon", 16, ["Timeout", "soon"]),
     ("RecipeFormatVersion: \"2020-01-25\"", "RecipeFormatVersion: \"2021-01-01\"", 1, ["2020-01-25"]),
     ("componentversion: \"1.2.3\"", "componentversion: \"1.2\"", 3, ["1.2"]),
-    ("ComponentName: com.test.Good", "ComponentName: com test", 2, ["com test"]),
+    ("ComponentName: com.test.Good", "ComponentName: com test", 2, ["ComponentName", "letters"]),
     ("DependencyType: SOFT", "DependencyType: FIRM", 5, ["FIRM", "HARD", "SOFT"]),
     ("\"^2.0.0\"", "\"about 2\"", 5, ["about 2"]),
     ("Unarchive: ZIP", "Unarchive: RAR", 13, ["RAR", "ZIP"]),
-    ("    Lifecycle:\n      Setenv", "    Lifecycle: [\n      Setenv", 15, []),
+    ("    Lifecycle:\n      Setenv", "    Lifecycle: [\n      Setenv", 16, ["YAML"]),
 ]
 
 
