@@ -5,7 +5,7 @@ const net = require('net');
 const readline = require('readline');
 const { greengrasscoreipc } = require('aws-iot-device-sdk-v2');
 
-const camel = (name) => name.replace(/_([a-z])/g, (_, c) => c.toUpperCase());
+const camel = (name) => name.replace(/_([a-z])/g, (_, c) => c.toUpperCase()).replace('Iot', 'IoT');
 
 // The class of a modelled error, as its model names it.
 function errorName(error) {
