@@ -109,16 +109,22 @@ def test_completions_know_the_commands(shell, tmp_path):
         assert run(shell, "-n", script).returncode == 0
 
 
-def test_bash_completes_a_command(tmp_path):
+@pytest.mark.parametrize("words, completed", [
+    (["component", "re"], ["restart"]),
+    (["logs", "list-log-f"], ["list-log-files"]),
+    (["logs", "list-log-files", "--log-d"], ["--log-dir"]),
+    (["deployment", "create", "--failure-handling-policy", "DO"], ["DO_NOTHING"]),
+])
+def test_bash_completes_commands_options_and_values(tmp_path, words, completed):
     script = tmp_path / "completions"
     script.write_text(cli("completions", "bash").stdout)
     asked = f"""source {script}
-COMP_WORDS=(greengrass-cli component re); COMP_CWORD=2
-function_name=$(complete -p greengrass-cli | sed 's/.*-F \\([^ ]*\\).*/\\1/')
-"$function_name" greengrass-cli re component
+COMP_WORDS=(greengrass-cli {" ".join(words)}); COMP_CWORD={len(words)}
+completer=$(complete -p greengrass-cli | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+"$completer" greengrass-cli {words[-1]} {words[-2]}
 echo "${{COMPREPLY[@]}}" """
     result = run("bash", "-c", asked)
-    assert result.stdout.split() == ["restart"], result
+    assert result.stdout.split() == completed, result
 
 
 def test_manual_pages_are_made_for_every_command(tmp_path):
