@@ -283,7 +283,11 @@ def test_a_removal_ends_everything_of_the_component_and_what_only_it_needed(devi
 
 # --- recipes and artifacts ---
 
-def test_a_bad_recipe_is_refused_with_file_line_and_key(device):
+@pytest.mark.parametrize("timeout, unarchive, code, line, texts", [
+    ("soon", "NONE", "CONFIG_INTERPOLATE_ERROR", 9, ["Timeout", "soon"]),  # known when variables are filled in
+    ("5", "RAR", "RECIPE_PARSE_ERROR", 12, ["Unarchive", "RAR", "ZIP"]),
+])
+def test_a_bad_recipe_is_refused_with_file_line_and_key(device, timeout, unarchive, code, line, texts):
     device.deploy(device.shell(A, Run=STAY))
     file = device.sources / "recipes" / f"{B}-1.0.0.yaml"
     file.write_text(f"""RecipeFormatVersion: "2020-01-25"
@@ -294,12 +298,18 @@ Manifests:
     Lifecycle:
       Run:
         Script: exit 0
-        Timeout: soon
+        Timeout: {timeout}
+    Artifacts:
+      - Uri: s3://bucket/recipe.bin
+        Unarchive: {unarchive}
 """)
+    folder = device.sources / "artifacts" / B / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "recipe.bin").write_bytes(b"")
     report = device.deploy(f"{B}=1.0.0", check=False)
-    cause = failed(report, "FAILED_NO_STATE_CHANGE", "RECIPE_PARSE_ERROR")
+    cause = failed(report, "FAILED_NO_STATE_CHANGE", code)
     assert "COMPONENT_RECIPE_ERROR" in details_of(report)["deploymentErrorTypes"]
-    assert f"{file}:9" in cause and "Timeout" in cause and "soon" in cause, cause
+    assert f"{file}:{line}:" in cause and all(text in cause for text in texts), cause
     assert ours(device) == {A: "1.0.0"}
 
 
@@ -348,7 +358,7 @@ def archive(*entries):
 def test_an_archive_is_unpacked_where_the_recipe_variable_says(device):
     content = archive(("top.txt", "salt"), ("deep/er/file.txt", "pepper"))
     artifact = {"Uri": "s3://bucket/pack.zip", "Unarchive": "ZIP"}
-    run = "cat {artifacts:decompressedPath}/pack/top.txt {artifacts:decompressedPath}/pack/deep/er/file.txt"
+    run = "cat {artifacts:decompressedPath}/pack/top.txt {artifacts:decompressedPath}/pack/deep/er/file.txt; echo"
     device.deploy(with_artifacts(device, {"pack.zip": content}, [artifact], run))
     device.wait_log(A, "saltpepper")
 
@@ -414,7 +424,7 @@ def test_a_dry_run_prints_the_plan_and_changes_nothing(device):
     assert not (device.root / "packages" / "artifacts" / B).exists()
     assert [file.name for file in (device.root / "packages" / "recipes").iterdir() if "2.0.0" in file.name] == []
     refused = device.cli("deployment", "create", "--merge", "com.test.Nowhere=1.0.0", "--dry-run", check=False)
-    assert refused.returncode == 1 and "com.test.Nowhere" in refused.stderr
+    assert refused.returncode == 2 and "com.test.Nowhere" in refused.stderr
 
 
 # --- cancelling ---
