@@ -33,8 +33,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use zbus::{
-    Connection, DBusError, OwnedObjectPath, export::ordered_stream::OrderedStreamExt,
-    proxy::CacheProperties,
+    Connection, OwnedObjectPath, export::ordered_stream::OrderedStreamExt, proxy::CacheProperties,
 };
 
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
