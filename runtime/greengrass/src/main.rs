@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         return code(cli::run(arguments.into_iter()));
     }
     let run = match Arguments::parse_from(arguments).command {
-        Command::Run(options) => roles::run(options),
+        Command::Run(options) => roles::run(&options),
         Command::Nucleus(options) => roles::nucleus(options),
         Command::Launcher(options) => roles::launcher(options),
         Command::Cli { .. } => unreachable!("handled above"),

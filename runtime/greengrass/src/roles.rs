@@ -22,9 +22,9 @@ const COMPONENT_USER: &str = "ggc_user:ggc_group";
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// `greengrass run`: launcher and nucleus in one process, restarted inside it when a deployment asks for that.
-pub fn run(arguments: arguments::Run) -> anyhow::Result<Exit> {
+pub fn run(arguments: &arguments::Run) -> anyhow::Result<Exit> {
     let root = root(&arguments.device)?;
-    let (set_up, logs) = prepare(&arguments.device, root.clone(), "greengrass")?;
+    let (set_up, logs) = prepare(&arguments.device, &root, "greengrass")?;
     let privileged = rustix::process::geteuid().is_root();
     let mut set_up = nucleus::Options {
         privileged,
@@ -65,7 +65,7 @@ pub fn run(arguments: arguments::Run) -> anyhow::Result<Exit> {
 /// `greengrass nucleus`: asks a launcher in another process. Components outlive it.
 pub fn nucleus(arguments: arguments::Nucleus) -> anyhow::Result<Exit> {
     let root = root(&arguments.device)?;
-    let (set_up, logs) = prepare(&arguments.device, root, "greengrass")?;
+    let (set_up, logs) = prepare(&arguments.device, &root, "greengrass")?;
     let mut set_up = nucleus::Options {
         privileged: true,
         keep_components: true,
@@ -153,7 +153,7 @@ fn backend(word: &str) -> anyhow::Result<Backend> {
 
 fn prepare(
     device: &Device,
-    root: PathBuf,
+    root: &Path,
     program: &'static str,
 ) -> anyhow::Result<(nucleus::Options, Logs)> {
     fs::create_dir_all(root.join("logs"))

@@ -1,5 +1,7 @@
 //! The direction of dependencies between crates: down the layers only, and features never on each other.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{collections::BTreeMap, process::Command};
 
 /// Each crate, and what of the workspace it may stand on. A new crate gets its line here.

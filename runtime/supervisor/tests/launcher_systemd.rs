@@ -34,7 +34,7 @@ fn main() {
     }
     let mut trials = Vec::new();
     macro_rules! all {
-        ($($test:ident)*) => { $(trials.push(trial(stringify!($test), $test));)* };
+        ($($test:ident)*) => { $(trials.push(trial(stringify!($test), || async { clean().await; $test().await }));)* };
     }
     all!(
         an_end_is_reported_with_its_code_and_its_last_lines
@@ -64,6 +64,23 @@ fn main() {
     // One launcher at a time: each takes up all units there are.
     arguments.test_threads = Some(1);
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Removes what a failed test has left, so that it is the only one that fails.
+async fn clean() {
+    for unit in listed().lines().filter_map(|line| line.split(' ').next()) {
+        for arguments in [
+            ["thaw", unit].as_slice(),
+            &["kill", "-s", "KILL", unit],
+            &["stop", unit],
+            &["reset-failed", unit],
+        ] {
+            let _ = Command::new("systemctl")
+                .args(arguments)
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
 }
 
 async fn open(root: &Root) -> Local {

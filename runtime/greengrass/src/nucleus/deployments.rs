@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 /// Implements the port.
 pub struct Local(pub Deployments);
 
-fn fault(error: CreateError) -> DeploymentFault {
+fn fault(error: &CreateError) -> DeploymentFault {
     let text = error.to_string();
     match error {
         CreateError::InvalidRecipeFolder { .. } => DeploymentFault::RecipeFolder(text),
@@ -26,12 +26,12 @@ impl ipc::ports::Deployments for Local {
         &self,
         request: LocalDeploymentRequest,
     ) -> Result<DeploymentId, DeploymentFault> {
-        self.0.create(request).await.map_err(fault)
+        self.0.create(request).await.map_err(|e| fault(&e))
     }
 
     async fn plan(&self, request: LocalDeploymentRequest) -> Result<Value, DeploymentFault> {
         let plan = self.0.plan(request).await.map_err(|error| match error {
-            PlanError::Refused(refused) => fault(refused),
+            PlanError::Refused(refused) => fault(&refused),
             PlanError::Failed(failure) => DeploymentFault::Invalid(failure.to_string()),
         })?;
         serde_json::to_value(plan).map_err(|e| DeploymentFault::Failed(e.to_string()))

@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::unix::{ffi::OsStrExt, process::ExitStatusExt},
+    os::unix::ffi::OsStrExt,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},

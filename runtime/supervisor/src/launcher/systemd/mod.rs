@@ -33,8 +33,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use zbus::{
-    Connection, DBusError, OwnedObjectPath, export::ordered_stream::OrderedStreamExt,
-    proxy::CacheProperties,
+    Connection, OwnedObjectPath, export::ordered_stream::OrderedStreamExt, proxy::CacheProperties,
 };
 
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
@@ -296,10 +295,14 @@ impl Inner {
             .map_err(|_| LaunchError::start(id, "systemd does not finish the job"))??;
         let path = self.manager.get_unit(&name).await.map_err(refused)?;
         let seen = self.look(&path).await?.unwrap_or_default();
-        if result != "done" || seen.start_failure().is_some() {
-            let reason = seen
-                .start_failure()
-                .map_or_else(|| format!("systemd says {result:?}"), str::to_owned);
+        // "failed" is also a shell that ran and ended with an error before systemd had noticed that it ran.
+        let failure = match (result.as_str(), seen.start_failure()) {
+            ("done", _) => None,
+            ("failed", None) if seen.pid() != 0 => None,
+            (_, Some(reason)) => Some(reason.to_owned()),
+            (other, None) => Some(format!("systemd says {other:?}")),
+        };
+        if let Some(reason) = failure {
             let _ = self.manager.stop_unit(&name, "replace").await; // failed already, most likely
             let _ = self.manager.reset_failed_unit(&name).await;
             return Err(LaunchError::start(id, reason));

@@ -25,7 +25,6 @@ pub(super) struct Seen {
     main_pid: u32,
     exec_pid: u32,
     started_us: u64,
-    invocation: Vec<u8>,
     fields: Vec<String>,
 }
 
@@ -47,7 +46,6 @@ impl Seen {
                 ("MainPID", Variant::U32(pid)) => self.main_pid = *pid,
                 ("ExecMainPID", Variant::U32(pid)) => self.exec_pid = *pid,
                 ("ExecMainStartTimestamp", Variant::U64(time)) => self.started_us = *time,
-                ("InvocationID", Variant::Array(bytes)) => self.invocation = bytes_of(bytes),
                 ("LogExtraFields", Variant::Array(fields)) => {
                     let text = |field: &Variant<'_>| match field {
                         Variant::Array(bytes) => String::from_utf8(bytes_of(bytes)).ok(),
@@ -143,16 +141,6 @@ impl Seen {
             217 => "its user cannot be taken",
             219 => "its cgroup cannot be joined",
             _ => return None,
-        })
-    }
-
-    /// As the journal writes it.
-    pub(super) fn invocation(&self) -> Option<String> {
-        (self.invocation.len() == 16).then(|| {
-            self.invocation
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect()
         })
     }
 }

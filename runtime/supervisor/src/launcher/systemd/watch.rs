@@ -72,9 +72,10 @@ impl Watcher {
         // Whether memory was the reason is known only then.
         self.until(Seen::settled).await;
         let outcome = self.seen.outcome();
-        let stderr_tail = match self.seen.invocation() {
-            Some(invocation) if !outcome.is_success() => journal::tail(&invocation).await,
-            _ => Vec::new(),
+        let stderr_tail = if outcome.is_success() {
+            Vec::new()
+        } else {
+            journal::tail(&self.name, self.seen.started()).await
         };
         if let Some(record) = lock(&self.inner.units).get_mut(&self.id) {
             record.ended = Some((outcome, stderr_tail.clone()));
