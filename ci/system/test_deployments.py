@@ -493,9 +493,19 @@ def test_a_failing_bootstrap_step_rolls_back_since_nothing_of_the_new_set_can_ru
     device.wait_state(A, "RUNNING")
 
 
-def test_a_bootstrap_step_that_wants_a_reboot_ends_a_runtime_that_may_not_reboot(device):
-    device.deploy(device.shell(A, Bootstrap="exit 101", Run=STAY), wait=False)
-    assert device.process.wait(30) == 101
+def test_a_reboot_that_a_bootstrap_step_wants_is_asked_for_until_it_is_given_up(device):
+    device.deploy(device.shell(C, Run=STAY))
+    identifier = device.deploy(device.shell(A, Bootstrap="echo bootstrap ran; exit 101", Run=STAY), wait=False)
+    assert device.process.wait(30) == 101  # for whoever started the runtime, which may not reboot this machine
+    for _ in range(3):  # and who does not reboot it either
+        device.start(wait=False)
+        assert device.process.wait(30) == 101
+    device.start()
+    cause = failed(device.finished(identifier), "FAILED_ROLLBACK_COMPLETE", "DEPLOYMENT_INTERRUPTED")
+    assert "device to be restarted" in cause, cause
+    assert device.component_log(A).count("bootstrap ran") == 1
+    device.wait_state(C, "RUNNING")
+    assert ours(device) == {C: "1.0.0"}
 
 
 # --- kills ---
