@@ -164,7 +164,7 @@ def test_a_rollback_takes_back_what_the_same_version_was_before(device):
 def test_a_failing_install_is_told_with_its_exit_code_and_what_it_wrote(device):
     report = device.deploy(device.shell(A, Install="echo half way; echo disk is read-only >&2; exit 42", Run=STAY), policy="ROLLBACK", check=False)
     cause = failed(report, "FAILED_ROLLBACK_COMPLETE", "COMPONENT_BROKEN")
-    assert "42" in cause and "disk is read-only" in cause and "nstall" in cause, cause
+    assert "42" in cause and "disk is read-only" in cause and "install" in cause.lower(), cause
     assert ours(device) == {}
 
 
@@ -563,18 +563,17 @@ def test_a_runtime_killed_in_a_deployment_ends_it_with_the_old_or_the_new_set_wh
     whole(device, report)
 
 
-@pytest.mark.parametrize("moment", ["failed", "shutdown"])
+@pytest.mark.parametrize("moment", ["run", "way back"])
 def test_a_runtime_killed_on_the_way_back_ends_with_the_old_set_whole(device, moment):
     marks = kill_setting(device, version_two="exit 3")
     identifier = device.deploy(f"{A}=2.0.0", f"{B}=2.0.0", wait=False, policy="ROLLBACK")
-    if moment == "failed":
-        until(lambda: "BROKEN" in (device.state(A), device.state(B)), "a component is broken")
-    else:
+    if moment == "run":
         until((marks / "at-run").exists, "the new set has started")
+    else:
+        until(lambda: "rolling back" in device.log(), "the way back has begun", 30)
     device.kill()
     device.start()
     report = device.finished(identifier, 90)
-    assert report["status"] == "FAILED", report
     assert details_of(report)["detailedDeploymentStatus"] == "FAILED_ROLLBACK_COMPLETE", report
     whole(device, report)
 
