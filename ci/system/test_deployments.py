@@ -594,6 +594,20 @@ def test_a_runtime_killed_at_any_time_leaves_no_mixture(device, after_ms):
     whole(device, device.finished(identifier))
 
 
+@pytest.mark.parametrize("after_ms", range(0, 4500, 90) if os.environ.get("GREENGRASS_LONG") == "1" else [300, 1500, 3000])
+def test_a_runtime_killed_twice_at_any_time_of_a_failing_update_still_brings_the_old_set_back(device, after_ms):
+    kill_setting(device, version_two="exit 3")
+    identifier = device.deploy(f"{A}=2.0.0", f"{B}=2.0.0", wait=False, policy="ROLLBACK")
+    for pause_ms in [after_ms, after_ms // 3]:
+        end = time.monotonic() + pause_ms / 1000
+        until(lambda end=end: time.monotonic() > end, "the moment has come")
+        device.kill()
+        device.start()
+    report = device.finished(identifier)
+    assert details_of(report)["detailedDeploymentStatus"] == "FAILED_ROLLBACK_COMPLETE", report
+    whole(device, report)
+
+
 def test_kills_again_and_again_do_not_keep_a_deployment_from_its_end(device):
     marks = kill_setting(device)
     (marks / "hold-install").touch()
