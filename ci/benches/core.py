@@ -18,7 +18,7 @@ from processes import own, settled_pss
 from table import Table
 
 PEER = {"start": 308, "memory": 18.0, "deployment": 8.0, "p99": 8.0, "sdk": {(100, 1): 664, (100, 32): 955, (4096, 1): 298, (4096, 32): 390}}
-LIMIT_NOTE = "SDK's limit: the SDK would not reach the target with a runtime that takes no time; all the runtime adds is its share of a core"
+LIMIT_NOTE = "SDK's limit: the SDK would not reach the target with a runtime that takes no time; the rows of our own client show what the runtime can do"
 PEER_NOTE = "the peer is nucleus lite 2.5.1, built from source and measured once on a machine like this: no package has it, so it did not run beside us"
 ROUNDS = 3
 # Size, messages in flight, messages.
