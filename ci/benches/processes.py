@@ -1,4 +1,5 @@
 """What the runtime's own processes use: components do not count."""
+import contextlib
 import pathlib
 import time
 
@@ -23,14 +24,15 @@ def pss(pids):
     """Proportional set size in MB."""
     total = 0
     for pid in pids:
-        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
+        with contextlib.suppress(OSError):  # one between fork and exec has ended meanwhile
+            for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
     return total * 1024 / 1e6
 
 
-def settled_pss(find, pace=0.5, readings=4, limit=15):
-    """The memory of the processes that `find` returns, once it has stopped growing."""
+def settled_pss(find, pace=0.5, readings=5, limit=15):
+    """The memory of the processes that `find` returns, once it has stopped changing: the largest of the last readings."""
     last, deadline = [], time.monotonic() + limit
     while time.monotonic() < deadline:
         last = [*last, pss(find())][-readings:]
