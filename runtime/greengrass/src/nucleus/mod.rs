@@ -57,7 +57,9 @@ pub async fn run(
     let validators = ipc::ConfigurationValidators::default();
 
     let release = CancellationToken::new();
-    let set_up = options.supervisor(&configuration, socket.clone(), thing_name.clone());
+    // Components are told the path that fits a socket's address, however deep the root folder lies.
+    let told = ipc::socket::address(&socket)?;
+    let set_up = options.supervisor(&configuration, told, thing_name.clone());
     let (supervisor, supervise) =
         Supervisor::open(set_up, database.clone(), launcher.clone(), release.clone());
     let requests = Requests::default();
