@@ -43,7 +43,7 @@ impl Default for Budget {
             connection: 4 * 1024 * 1024,
             total: 64 * 1024 * 1024,
             floor: 64 * 1024,
-            replies: 1024 * 1024,
+            replies: 256 * 1024,
         }
     }
 }
@@ -170,6 +170,16 @@ impl Outbox {
         let before = state.dropped;
         while state.events > 0 && state.events.saturating_add(length) > limit {
             self.drop_oldest(&mut state);
+        }
+        if limit < self.budget.connection && length > limit {
+            // Too large for what all together may still keep.
+            state.dropped += 1;
+            self.totals.dropped.fetch_add(1, Ordering::Relaxed);
+            return if before == 0 {
+                Offered::Dropping
+            } else {
+                Offered::Queued
+            };
         }
         state.events += length;
         self.totals.waiting.fetch_add(length, Ordering::Relaxed);
