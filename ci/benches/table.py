@@ -4,7 +4,7 @@ import sys
 
 
 class Row:
-    """One figure. `peer` is the same figure of another implementation, `target` what ours must reach, `excuse` why a miss is none."""
+    """One figure. `peer` is the same figure of another implementation, `target` what ours must reach, `excuse` says more than a plain NO when it is missed."""
 
     def __init__(self, name, value, unit, better="higher", peer=None, target=None, excuse=None):
         self.name, self.value, self.unit, self.better = name, value, unit, better
