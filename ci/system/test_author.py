@@ -39,3 +39,16 @@ def test_the_command_line_finds_the_runtime_that_the_same_user_runs_without_nami
     finally:
         process.terminate()
         assert process.wait(30) == 0
+
+
+def test_the_shell_is_found_whatever_path_the_component_sets(device):
+    name = "com.test.Path"
+    device.deploy(device.shell(name, Setenv={"PATH": "/nowhere"}, Run="echo path is $PATH"))
+    device.wait_log(name, "path is /nowhere")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="changing the user needs root")
+def test_a_deployment_that_changes_who_components_run_as_has_effect_at_once(device):
+    change = {"aws.greengrass.Nucleus": {"MERGE": {"runWithDefault": {"posixUser": "nobody:nogroup", "posixShell": "bash"}}}}
+    device.deploy(device.shell("com.test.Who", Run="echo i am $(id -un):$(id -gn) in $0"), update=change)
+    device.wait_log("com.test.Who", "i am nobody:nogroup in bash")
