@@ -40,6 +40,7 @@ class Device:
         self.process = None
         self.output = None
         self.sources = self.root.parent / "sources"
+        self.outputs = self.root.parent
         self.starts = 0
         self.extra = []
         self.environment = {}
@@ -47,7 +48,7 @@ class Device:
     # --- the runtime ---
     def start(self, *extra, wait=True):
         self.starts += 1
-        self.output = self.root.parent / f"run-{self.starts}.log"
+        self.output = self.outputs / f"run-{self.starts}.log"
         environment = {**os.environ, **self.environment}
         environment.pop("JOURNAL_STREAM", None)
         self.process = subprocess.Popen(
