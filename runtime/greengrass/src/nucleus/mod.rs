@@ -177,7 +177,7 @@ pub async fn run(
     drop((deployments, supervisor, configuration));
     tokio::task::spawn_blocking(move || {
         metrics_writer.close();
-        database.close();
+        database.shut_down();
     })
     .await?;
     Ok(exit)
