@@ -13,8 +13,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Roots tried in this order when none is named.
-pub const DEFAULT_ROOTS: [&str; 2] = ["/var/lib/greengrass", "/greengrass/v2"];
+/// Roots of the whole device, tried in this order when none is named.
+const DEVICE_ROOTS: [&str; 2] = ["/var/lib/greengrass", "/greengrass/v2"];
+
+/// The folder of all state of somebody who is not root and names none: `greengrass run` keeps it there.
+pub fn own_root() -> Option<PathBuf> {
+    let folder = |name| {
+        env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    let home = || folder("HOME").map(|home| home.join(".local/state"));
+    let state = folder("XDG_STATE_HOME").filter(|path| path.is_absolute());
+    Some(state.or_else(home)?.join("greengrass"))
+}
+
+/// Roots tried in this order when none is named: of somebody who is not root the own one, then the device's.
+fn default_roots(own: Option<PathBuf>) -> Vec<PathBuf> {
+    let own = own.filter(|_| !rustix::process::geteuid().is_root());
+    own.into_iter()
+        .chain(DEVICE_ROOTS.map(PathBuf::from))
+        .collect()
+}
 
 /// Where to connect, and as whom.
 #[derive(PartialEq, Eq)]
@@ -47,31 +67,30 @@ pub fn find(named: Option<&Path>) -> Result<Endpoint, ConnectError> {
     if let Some(endpoint) = of_component() {
         return Ok(endpoint);
     }
-    match DEFAULT_ROOTS
-        .iter()
-        .map(Path::new)
-        .find(|root| root.is_dir())
-    {
+    let roots = default_roots(own_root());
+    match roots.iter().find(|root| root.is_dir()) {
         Some(root) => in_root(root),
-        None => Err(ConnectError::Usage(format!(
-            "there is no Greengrass in {}. Give its root folder with --ggcRootPath or GGC_ROOT_PATH.",
-            DEFAULT_ROOTS.join(" or ")
-        ))),
+        None => {
+            let tried: Vec<_> = roots
+                .iter()
+                .map(|root| root.display().to_string())
+                .collect();
+            Err(ConnectError::Usage(format!(
+                "there is no Greengrass in {}. Give its root folder with --ggcRootPath or GGC_ROOT_PATH.",
+                tried.join(" or ")
+            )))
+        }
     }
 }
 
 /// The root folder for commands that need no runtime.
 pub fn root(named: Option<&Path>) -> PathBuf {
-    let default = || {
-        DEFAULT_ROOTS
-            .iter()
-            .map(PathBuf::from)
-            .find(|root| root.is_dir())
-    };
-    named
-        .map(Path::to_owned)
-        .or_else(default)
-        .unwrap_or_else(|| DEFAULT_ROOTS[0].into())
+    if let Some(root) = named {
+        return root.to_owned();
+    }
+    let mut roots = default_roots(own_root());
+    let found = roots.iter().position(|root| root.is_dir());
+    roots.swap_remove(found.unwrap_or(0))
 }
 
 fn of_component() -> Option<Endpoint> {

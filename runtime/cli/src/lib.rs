@@ -23,6 +23,7 @@ mod runtime;
 
 use arguments::{Cli, Command, RecipeCommand};
 use clap::Parser;
+pub use connection::own_root;
 use failure::Failure;
 use output::Output;
 use runtime::Connect;

@@ -49,7 +49,7 @@ pub struct Device {
     #[arg(long, visible_alias = "component-default-user", value_name = "USER")]
     pub component_user: Option<String>,
     /// Lowest level that is logged, unless the configuration has one: DEBUG, INFO, WARN, ERROR.
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"], ignore_case = true, hide_possible_values = true)]
     pub log_level: Option<String>,
 }
 

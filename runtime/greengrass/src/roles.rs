@@ -197,16 +197,7 @@ fn root(device: &Device) -> anyhow::Result<PathBuf> {
     let root = match &device.root {
         Some(root) => root.clone(),
         None if rustix::process::geteuid().is_root() => "/var/lib/greengrass".into(),
-        None => {
-            let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-            let home =
-                || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-            state
-                .filter(|p| p.is_absolute())
-                .or_else(home)
-                .context("there is no HOME; say --root")?
-                .join("greengrass")
-        }
+        None => cli::own_root().context("there is no HOME; say --root")?,
     };
     fs::create_dir_all(&root)
         .with_context(|| format!("cannot make the root folder {}", root.display()))?;

@@ -104,10 +104,10 @@ impl Drop for Socket {
     }
 }
 
-/// The path by which a socket is bound and reached: itself, or below a short symbolic link to its folder.
+/// The path by which a socket is bound and reached, and which components are to be told: itself, or below a short symbolic link to its folder.
 ///
 /// The link is the same each time, because components outlive their runtime and connect again with what they were given.
-fn address(path: &Path) -> Result<PathBuf, SocketError> {
+pub fn address(path: &Path) -> Result<PathBuf, SocketError> {
     if path.as_os_str().len() <= LONGEST {
         return Ok(path.to_owned());
     }

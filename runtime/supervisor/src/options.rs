@@ -3,7 +3,7 @@
 use model::SystemLimits;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-/// Settings of the supervisor; fixed while it runs.
+/// Settings of the supervisor; [`crate::Supervisor::reconfigure`] changes them while it runs.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Greengrass root; work folders are `<root>/work/<component>`.

@@ -78,6 +78,14 @@ impl Supervisor {
             .unwrap_or(Err(ApplyError::Closed))
     }
 
+    /// Takes other options, for components that enter or change from now on; the others keep what they were started with.
+    pub async fn reconfigure(&self, options: Options) {
+        // No answer: the task has ended, and nothing starts any more.
+        let _ = self
+            .ask(|reply| Command::Reconfigure { options, reply })
+            .await;
+    }
+
     /// Changes the set. Returns when the old processes are down and the new set is under way; the scripts of the old
     /// version shut it down and uninstall it. Bounded by the components' own timeouts.
     ///

@@ -25,7 +25,7 @@ const EXIT_CODES: &str = "Exit codes:
 #[derive(Parser, Debug, PartialEq)]
 #[command(name = "greengrass-cli", version, after_help = EXIT_CODES, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
-    /// Root folder of Greengrass [default: /var/lib/greengrass, then /greengrass/v2]
+    /// Root folder of Greengrass [default: unless root ~/.local/state/greengrass, then /var/lib/greengrass, then /greengrass/v2]
     #[arg(
         long = "ggcRootPath",
         aliases = ["ggc-root-path", "root"],

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use deploy::{BootstrapError, BootstrapExit, Change};
 use ipc::ports::{ComponentFault, Reported};
 use model::{ComponentName, ComponentSpec, ComponentStatus, State};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use supervisor::{RequestError, Supervisor};
 use tokio::sync::broadcast;
 
@@ -13,7 +13,12 @@ const HALT_LIMIT: Duration = Duration::from_secs(300);
 
 /// Implements both ports.
 #[derive(Clone)]
-pub struct Components(pub Supervisor);
+pub struct Components {
+    /// The supervisor.
+    pub supervisor: Supervisor,
+    /// Reads its options from the configuration of the moment.
+    pub options: Arc<dyn Fn() -> supervisor::Options + Send + Sync>,
+}
 
 fn fault(error: RequestError) -> ComponentFault {
     match error {
@@ -28,11 +33,11 @@ fn fault(error: RequestError) -> ComponentFault {
 #[async_trait]
 impl ipc::ports::Components for Components {
     fn status(&self, name: &ComponentName) -> Option<ComponentStatus> {
-        self.0.status(name)
+        self.supervisor.status(name)
     }
 
     fn statuses(&self) -> Vec<ComponentStatus> {
-        self.0.statuses()
+        self.supervisor.statuses()
     }
 
     async fn report(&self, name: &ComponentName, state: Reported) -> Result<(), ComponentFault> {
@@ -40,23 +45,23 @@ impl ipc::ports::Components for Components {
             Reported::Running => supervisor::Reported::Running,
             Reported::Errored => supervisor::Reported::Errored,
         };
-        self.0.report(name, state).await.map_err(fault)
+        self.supervisor.report(name, state).await.map_err(fault)
     }
 
     async fn restart(&self, name: &ComponentName) -> Result<(), ComponentFault> {
-        self.0.restart(name).await.map_err(fault)
+        self.supervisor.restart(name).await.map_err(fault)
     }
 
     async fn stop(&self, name: &ComponentName) -> Result<(), ComponentFault> {
-        self.0.stop(name).await.map_err(fault)
+        self.supervisor.stop(name).await.map_err(fault)
     }
 
     async fn pause(&self, name: &ComponentName) -> Result<(), ComponentFault> {
-        self.0.pause(name).await.map_err(fault)
+        self.supervisor.pause(name).await.map_err(fault)
     }
 
     async fn resume(&self, name: &ComponentName) -> Result<(), ComponentFault> {
-        self.0.resume(name).await.map_err(fault)
+        self.supervisor.resume(name).await.map_err(fault)
     }
 }
 
@@ -67,11 +72,16 @@ impl deploy::Components for Components {
             set: change.set,
             remove: change.remove,
         };
-        self.0.apply(change).await.map_err(|e| e.to_string())
+        // The deployment may have changed whom components run as, their shell or their limits.
+        self.supervisor.reconfigure((self.options)()).await;
+        self.supervisor
+            .apply(change)
+            .await
+            .map_err(|e| e.to_string())
     }
 
     async fn bootstrap(&self, spec: &ComponentSpec) -> Result<BootstrapExit, BootstrapError> {
-        match self.0.bootstrap(spec).await {
+        match self.supervisor.bootstrap(spec).await {
             Ok(supervisor::BootstrapExit::Done) => Ok(BootstrapExit::Done),
             Ok(supervisor::BootstrapExit::RestartRuntime) => Ok(BootstrapExit::RestartRuntime),
             Ok(supervisor::BootstrapExit::Reboot) => Ok(BootstrapExit::Reboot),
@@ -95,12 +105,16 @@ impl deploy::Components for Components {
 
     async fn halt(&self, components: &[ComponentName]) {
         for name in components {
-            let mut changes = self.0.watch();
-            if self.0.stop(name).await.is_err() {
+            let mut changes = self.supervisor.watch();
+            if self.supervisor.stop(name).await.is_err() {
                 continue; // unknown, or down already
             }
             let down = async {
-                while self.0.status(name).is_some_and(|status| !is_down(&status)) {
+                while self
+                    .supervisor
+                    .status(name)
+                    .is_some_and(|status| !is_down(&status))
+                {
                     if let Err(broadcast::error::RecvError::Closed) = changes.recv().await {
                         return;
                     }
@@ -113,11 +127,11 @@ impl deploy::Components for Components {
     }
 
     fn statuses(&self) -> Vec<ComponentStatus> {
-        self.0.statuses()
+        self.supervisor.statuses()
     }
 
     fn watch(&self) -> broadcast::Receiver<ComponentStatus> {
-        self.0.watch()
+        self.supervisor.watch()
     }
 }
 

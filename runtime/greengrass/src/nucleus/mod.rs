@@ -64,12 +64,26 @@ pub async fn run(
     let validators = ipc::ConfigurationValidators::default();
 
     let release = CancellationToken::new();
-    let set_up = options.supervisor(&configuration, socket.clone(), thing_name.clone());
-    let (supervisor, supervise) =
-        Supervisor::open(set_up, database.clone(), launcher.clone(), release.clone());
+    // Components are told the path that fits a socket's address, however deep the root folder lies.
+    let told = ipc::socket::address(&socket)?;
+    let set_up = {
+        let (options, configuration) = (options.clone(), configuration.clone());
+        let thing_name = thing_name.clone();
+        Arc::new(move || options.supervisor(&configuration, told.clone(), thing_name.clone()))
+    };
+    let (supervisor, supervise) = Supervisor::open(
+        set_up(),
+        database.clone(),
+        launcher.clone(),
+        release.clone(),
+    );
+    let components = components::Components {
+        supervisor: supervisor.clone(),
+        options: set_up,
+    };
     let requests = Requests::default();
     let ports = deploy::Ports {
-        components: Arc::new(components::Components(supervisor.clone())),
+        components: Arc::new(components.clone()),
         listeners: Arc::new(listeners::Listeners(updates.clone())),
         validators: Arc::new(listeners::Validators(validators.clone())),
         runtime: Arc::new(requests.clone()),
@@ -92,7 +106,7 @@ pub async fn run(
         },
         ipc::Ports {
             identity: Arc::new(callers.clone()),
-            components: Arc::new(components::Components(supervisor.clone())),
+            components: Arc::new(components.clone()),
             deployments: Arc::new(deployments::Local(deployments.clone())),
             metrics: Arc::new(metrics),
             configuration: configuration.clone(),

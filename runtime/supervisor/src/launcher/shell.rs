@@ -41,6 +41,17 @@ pub(super) fn search_path() -> String {
         .unwrap_or_else(|_| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())
 }
 
+/// The program of a shell, looked for where the launcher looks and not in the component's PATH, which may lead anywhere.
+pub(super) fn find(shell: &str) -> Option<String> {
+    if shell.starts_with('/') {
+        return Path::new(shell).is_file().then(|| shell.to_owned());
+    }
+    search_path()
+        .split(':')
+        .map(|folder| format!("{folder}/{shell}"))
+        .find(|path| path.starts_with('/') && Path::new(path).is_file())
+}
+
 /// The shell's arguments: `-c` and the script, or a file with it.
 pub(super) fn arguments(
     options: &Options,
@@ -82,4 +93,16 @@ pub(super) fn write_private(path: &Path, text: &str, account: &Account) -> io::R
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shells_are_found_by_name_or_path() {
+        assert!(find("sh").unwrap().ends_with("/sh"));
+        assert_eq!(find("/bin/sh").unwrap(), "/bin/sh");
+        assert_eq!(find("no-such-shell"), None);
+    }
 }

@@ -24,7 +24,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -105,7 +105,9 @@ fn run(launcher: &mut File) -> Result<std::convert::Infallible, String> {
         .map_err(|e| format!("cannot open /dev/null: {e}"))?;
     dup2_stdin(&null).map_err(|e| format!("cannot replace the standard input: {e}"))?;
     // exec also sets the signal mask and SIGPIPE back to their defaults.
-    let error = Command::new(&order.shell)
+    let shell = Path::new(&order.shell);
+    let error = Command::new(shell)
+        .arg0(shell.file_name().unwrap_or(shell.as_os_str()))
         .args(&order.arguments)
         .env_clear()
         .envs(&order.environment)

@@ -48,6 +48,10 @@ pub(crate) enum Command {
         specs: Vec<ComponentSpec>,
         reply: oneshot::Sender<Result<(), ApplyError>>,
     },
+    Reconfigure {
+        options: Options,
+        reply: oneshot::Sender<()>,
+    },
     Apply {
         change: Change,
         reply: oneshot::Sender<Result<(), ApplyError>>,
@@ -212,6 +216,10 @@ impl Task {
                 drop(reply.send(Err(RequestError::Closed)));
             }
             Command::Adopt { specs, reply } => self.look_around(specs, reply),
+            Command::Reconfigure { options, reply } => {
+                self.options = Arc::new(options);
+                let _ = reply.send(());
+            }
             Command::Apply { change, reply } => self.apply(change, reply),
             Command::Bootstrap { spec, reply } => self.bootstrap(&spec, reply),
             Command::Wish { name, wish, reply } => self.wish(&name, wish, reply),

@@ -61,7 +61,7 @@ async fn by_trampoline(
             && account.uid != 0
             && !unit.privileged,
         work_folder: unit.work_folder.clone(),
-        shell: unit.shell.clone(),
+        shell: program_of(unit),
         arguments,
         environment: environment(setting, unit),
     };
@@ -110,8 +110,9 @@ fn directly(
     unit: &Unit,
     arguments: Vec<String>,
 ) -> Result<Child, LaunchError> {
-    let mut command = Command::new(&unit.shell);
+    let mut command = Command::new(program_of(unit));
     command
+        .arg0(&unit.shell)
         .args(arguments)
         .env_clear()
         .envs(environment(setting, unit))
@@ -130,6 +131,11 @@ fn directly(
         let _ = leaf.join(pid); // one that ended at once needs no cgroup
     }
     Ok(child)
+}
+
+/// One that is not found is left for the system to refuse, with its own words.
+fn program_of(unit: &Unit) -> String {
+    shell::find(&unit.shell).unwrap_or_else(|| unit.shell.clone())
 }
 
 fn environment(setting: &Setting<'_>, unit: &Unit) -> BTreeMap<String, String> {

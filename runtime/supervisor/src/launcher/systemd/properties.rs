@@ -9,10 +9,7 @@ use super::{
     state::{COMPONENT, STEP, TAG},
 };
 use model::SystemLimits;
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 use zbus::Variant;
 
 /// What a failed main process leaves behind has this long; a stop has its own grace.
@@ -40,7 +37,8 @@ pub(super) fn of(
         .collect();
     shell::write_private(&file, &text, &Account::root()).map_err(|e| failed(&e))?;
 
-    let shell = find_shell(&unit.shell)
+    // systemd wants an absolute path.
+    let shell = shell::find(&unit.shell)
         .ok_or_else(|| failed(&format!("there is no shell {:?}", unit.shell)))?;
     let mut argv = vec![shell.clone()];
     argv.extend(shell::arguments(options, account, unit).map_err(|e| failed(&e))?);
@@ -141,17 +139,6 @@ fn assignment(name: &str, value: &str) -> String {
     line + "\"\n"
 }
 
-/// systemd wants an absolute path.
-fn find_shell(shell: &str) -> Option<String> {
-    if shell.starts_with('/') {
-        return Path::new(shell).exists().then(|| shell.to_owned());
-    }
-    let path = shell::search_path();
-    path.split(':')
-        .map(|folder| format!("{folder}/{shell}"))
-        .find(|path| path.starts_with('/') && Path::new(path).exists())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,12 +170,5 @@ mod tests {
             none.iter()
                 .all(|(_, value)| *value == Variant::U64(u64::MAX))
         );
-    }
-
-    #[test]
-    fn shells_are_found_by_name_or_path() {
-        assert!(find_shell("sh").unwrap().ends_with("/sh"));
-        assert_eq!(find_shell("/bin/sh").unwrap(), "/bin/sh");
-        assert_eq!(find_shell("no-such-shell"), None);
     }
 }
