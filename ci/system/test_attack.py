@@ -30,9 +30,17 @@ for path in glob.glob("/proc/[0-9]*/environ"):
     if found.get("SVCUID", mine) != mine and found.get("GREENGRASS_UNIT", "").split("/")[0] == os.environ["GREENGRASS_UNIT"].split("/")[0]:
         other, unit = found["SVCUID"], found["GREENGRASS_UNIT"]
 print("token", "found" if other else "hidden", flush=True)
-def show(how):
+def show(how, through_child=False):
     s = socket.socket(socket.AF_UNIX)
-    s.connect(os.environ["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"])
+    path = os.environ["AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"]
+    if through_child:  # the kernel names the process that connected, and that has ended
+        child = os.fork()
+        if child == 0:
+            s.connect(path)
+            os._exit(0)
+        os.waitpid(child, 0)
+    else:
+        s.connect(path)
     s.sendall(frame(CONNECT, payload=json.dumps({"authToken": other}).encode(), **{":version": "0.1.0"}))
     answer = s.recv(4096)
     flags = answer[answer.index(b":message-flags") + 15:][:4]
@@ -42,6 +50,7 @@ if other:
         show("disguised")
     else:
         show("plainly")
+        show("through a dead child", True)
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
@@ -125,7 +134,9 @@ def test_links_in_work_and_artifact_folders_give_away_nothing(device, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "file").write_text("x")
-    device.deploy(device.shell(EVIL, Run=f"ln -sfn {precious} folder; ln -sf {precious}/file file; ln {precious}/file hard 2>/dev/null; ln -sfn /etc etc; echo linked; " + SLEEP))
+    device.deploy(device.shell(EVIL, Run=(
+        f"ln -sfn {precious} folder; ln -sf {precious}/file file; ln {precious}/file hard 2>/dev/null; "
+        "ln -sfn /etc etc; echo linked; " + SLEEP)))
     device.wait_log(EVIL, "linked")
     # Another user from now on: the work folder changes hands.
     device.deploy(device.shell(EVIL, "1.0.1", Run="echo second; " + SLEEP), more=["--runWith", f"{EVIL}:posixUser=nobody:nogroup"])
@@ -236,7 +247,8 @@ def test_what_one_component_makes_the_runtime_hold_is_bounded(device):
 
 
 def test_a_flood_of_output_and_of_processes_is_outlived(device):
-    bomb = "for i in $(seq 60); do (setsid sh -c 'trap \"\" TERM; while :; do sleep 4321; done' &) ; done; echo forked; trap '' TERM; while :; do sleep 0.1; done"
+    bomb = "for i in $(seq 60); do (setsid sh -c 'trap \"\" TERM; while :; do sleep 4321; done' &) ; done; "
+    bomb += "echo forked; trap '' TERM; while :; do sleep 0.1; done"
     device.deploy(
         device.shell("com.test.Flood", Run="exec yes 'a line that is written over and over again, as fast as it goes'"),
         device.shell(EVIL, Run={"Script": bomb}, Shutdown={"Script": "true", "Timeout": 2}))

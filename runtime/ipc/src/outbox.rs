@@ -337,3 +337,46 @@ pub async fn drain(outbox: &Outbox, target: &mut (impl AsyncWrite + Unpin)) -> i
     }
     target.flush().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Flags, Headers, Kind};
+
+    fn event(length: usize) -> Message {
+        Message {
+            kind: Kind::ApplicationMessage,
+            flags: Flags::NONE,
+            stream: 1,
+            headers: Headers::Bare,
+            payload: vec![0; length].into(),
+        }
+    }
+
+    #[test]
+    fn large_messages_of_many_connections_stay_within_the_total() {
+        let budget = Budget {
+            connection: 1_000,
+            total: 10_000,
+            floor: 500,
+            replies: 1_000,
+        };
+        let totals = Arc::<Totals>::default();
+        let all: Vec<_> = (0..100)
+            .map(|_| Outbox::new(budget, totals.clone()))
+            .collect();
+        for outbox in &all {
+            // Larger than what one connection may keep: it may wait alone as long as there is room in all.
+            outbox.offer(event(5_000));
+        }
+        assert!(
+            totals.waiting() < 10_000 + 2 * 5_100,
+            "{}",
+            totals.waiting()
+        );
+        assert!(totals.dropped() > 90);
+        // Small ones still find their place.
+        assert_eq!(all[99].offer(event(100)), Offered::Queued);
+        assert!(all[99].state().events > 100);
+    }
+}
