@@ -89,14 +89,19 @@ pub fn nucleus(arguments: arguments::Nucleus) -> anyhow::Result<Exit> {
 
 /// `greengrass launcher`: serves the nucleus of one user.
 pub fn launcher(arguments: arguments::Launcher) -> anyhow::Result<Exit> {
+    let peer = user_id(&arguments.nucleus_user)?;
     let folder = arguments.root.join("logs");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    if !folder.exists() {
+        // Whoever comes first makes it, and the nucleus, which is not root, writes there as well.
+        fs::create_dir_all(&folder)
+            .and_then(|()| std::os::unix::fs::lchown(&folder, Some(peer), None))
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+    }
     let logs = logs::init(logs::Options {
         folder,
         program: "greengrass-launcher",
         ..logs::Options::default()
     })?;
-    let peer = user_id(&arguments.nucleus_user)?;
     executor()?.block_on(async {
         let shutdown = signals::shutdown()?;
         let runtime_folder = arguments

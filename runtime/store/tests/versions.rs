@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use store::{Database, Schema, StoreError, rusqlite::Transaction};
 
 const OLD: Schema = Schema {
@@ -241,7 +241,7 @@ fn an_undamaged_file_is_not_set_aside() {
 #[cfg(feature = "crash-points")]
 mod crashes {
     use super::*;
-    use std::process::Command;
+    use std::{path::Path, process::Command};
 
     const CHILD: &str = "STORE_TEST_DATABASE";
 
