@@ -66,4 +66,17 @@ component_user() {
   id -u ggc_user >/dev/null 2>&1 || useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin --gid ggc_group ggc_user
 }
 
+# reachable DIR FOLDER: prints DIR when the components' user can enter it, else the name of a copy made below FOLDER.
+# A clone in root's home is out of that user's reach, and so is everything in it.
+reachable() {
+  if [ "$(id -u)" = 0 ] && ! setpriv --reuid=ggc_user --regid=ggc_group --clear-groups test -x "$1/."; then
+    mkdir -p "$2"
+    chmod 755 "$2"
+    cp -r "$1" "$2/"
+    printf '%s' "$2/$(basename "$1")"
+  else
+    printf '%s' "$1"
+  fi
+}
+
 seconds_since() { printf '%s' "$(($(date +%s) - $1))"; }

@@ -40,6 +40,7 @@ class Device:
         self.process = None
         self.output = None
         self.sources = self.root.parent / "sources"
+        self.outputs = self.root.parent
         self.starts = 0
         self.extra = []
         self.environment = {}
@@ -47,7 +48,7 @@ class Device:
     # --- the runtime ---
     def start(self, *extra, wait=True):
         self.starts += 1
-        self.output = self.root.parent / f"run-{self.starts}.log"
+        self.output = self.outputs / f"run-{self.starts}.log"
         environment = {**os.environ, **self.environment}
         environment.pop("JOURNAL_STREAM", None)
         self.process = subprocess.Popen(
@@ -107,7 +108,7 @@ class Device:
             name, version, Manifests=[{"Platform": {"os": "linux"}, "Lifecycle": lifecycle}],
             ComponentConfiguration={"DefaultConfiguration": default}, ComponentDependencies=dependencies or {})
 
-    def deploy(self, *merge, remove=(), check=True, wait=True, timeout=60, update=None, policy=None, more=()):
+    def deploy(self, *merge, remove=(), check=True, wait=True, timeout=60, update=None, policy=None, group=None, more=()):
         """Creates a deployment and, unless told otherwise, waits for its end. Returns its final report."""
         arguments = ["deployment", "create"]
         if self.sources.exists():
@@ -120,6 +121,8 @@ class Device:
             arguments += ["--update-config", json.dumps(update)]
         if policy:
             arguments += ["--failure-handling-policy", policy]
+        if group:
+            arguments += ["--groupId", group]
         created = self.json(*arguments, *more)
         identifier = created["deploymentId"]
         if not wait:
@@ -135,11 +138,21 @@ class Device:
             return report if report["status"] not in ("QUEUED", "IN_PROGRESS") else None
         return until(final, f"deployment {identifier} ends", timeout)
 
+    def follow(self, identifier):
+        """A CLI that follows a deployment, so that a test can wait for a phase of it."""
+        return Following([BINARY, "cli", "--ggcRootPath", self.root, "deployment", "status", "-i", identifier, "--follow"])
+
     def components(self):
         return {c["componentName"]: c for c in self.json("component", "list")}
 
     def state(self, name):
         return self.components().get(name, {}).get("state")
+
+    def details(self, name):
+        return self.json("component", "details", "-n", name)
+
+    def versions(self):
+        return {name: component["version"] for name, component in self.components().items()}
 
     def wait_state(self, name, *states, seconds=20):
         return until(lambda: self.state(name) in states and self.state(name), f"{name} is {' or '.join(states)}, not {self.state(name)}", seconds)
@@ -167,6 +180,40 @@ class Device:
                 except OSError:
                     continue
         return found
+
+
+class Following:
+    """A command that goes on, and what it has written so far."""
+
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+        self.lines = []
+        self.arrived = threading.Condition()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self.arrived:
+                self.lines.append(line.rstrip("\n"))
+                self.arrived.notify_all()
+
+    def text(self):
+        with self.arrived:
+            return "\n".join(self.lines)
+
+    def wait_for(self, text, seconds=20):
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: any(text in line for line in self.lines), seconds), f"no {text!r} in {self.lines}"
+
+    def end(self, seconds=30):
+        code = self.process.wait(seconds)
+        self.reader.join(5)
+        return code
+
+    def stop(self):
+        self.process.kill()
+        self.end()
 
 
 class Stream:

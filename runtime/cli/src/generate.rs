@@ -8,6 +8,8 @@ use crate::{
 use clap::CommandFactory;
 use std::{fs, path::Path};
 
+const NAME: &str = "greengrass-cli";
+
 /// Prints a completion script.
 pub fn completions(shell: Shell, output: &mut Output<'_>) -> Result<(), Failure> {
     let shell = match shell {
@@ -16,8 +18,17 @@ pub fn completions(shell: Shell, output: &mut Output<'_>) -> Result<(), Failure>
         Shell::Fish => clap_complete::Shell::Fish,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "greengrass-cli", &mut script);
-    Ok(output.answer.write_all(&script)?)
+    let mut command = Cli::command();
+    if shell != clap_complete::Shell::Bash {
+        clap_complete::generate(shell, &mut command, NAME, &mut script);
+        return Ok(output.answer.write_all(&script)?);
+    }
+    // clap_complete takes a hyphen in the program's name for the way to a subcommand, and then completes none of them.
+    let plain = NAME.replace('-', "");
+    clap_complete::generate(shell, &mut command, &plain, &mut script);
+    let script = String::from_utf8_lossy(&script);
+    let script = script.replace(&format!(" {plain}\n"), &format!(" {NAME}\n"));
+    Ok(output.answer.write_all(script.as_bytes())?)
 }
 
 /// Prints the manual page of the whole, or writes one page for each command into a folder.

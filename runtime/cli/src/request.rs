@@ -66,10 +66,18 @@ pub fn create(create: &Create) -> Result<Value, Failure> {
             .to_owned();
         request.insert("failureHandlingPolicy".into(), name.into());
     }
+    if let Some(asking) = create.update_policy {
+        let name = clap::ValueEnum::to_possible_value(&asking)
+            .expect("no policy is skipped")
+            .get_name()
+            .to_owned();
+        request.insert("componentUpdatePolicy".into(), json!({ "action": name }));
+    }
     if request.keys().all(|key| {
         [
             "groupName",
             "failureHandlingPolicy",
+            "componentUpdatePolicy",
             "artifactsDirectoryPath",
         ]
         .contains(&key.as_str())

@@ -151,7 +151,30 @@ pub trait Runtime: Send + Sync {
     fn request_reboot(&self);
     /// What is different after each boot of the device; `None` when that cannot be known.
     fn boot_id(&self) -> Option<String> {
-        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        Some(text.trim().to_owned())
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        // A container starts anew under the same kernel; its first process then began at another time.
+        let first = std::fs::read_to_string("/proc/1/stat").unwrap_or_default();
+        Some(format!("{} {}", kernel.trim(), start_time(&first)))
+    }
+}
+
+/// When a process began, in ticks since the kernel did; from `/proc/<pid>/stat`. Empty when it cannot be read.
+fn start_time(stat: &str) -> &str {
+    // The name, in brackets, may hold blanks and brackets itself; `starttime` is the 20th field behind it.
+    let behind = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    behind.split_ascii_whitespace().nth(19).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::start_time;
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let stat = "1 (a) b (c)) S 0 1 1 0 -1 4194560 7 8 9 10 11 12 13 14 20 0 1 0 4711 1 2 3";
+        assert_eq!(start_time(stat), "4711");
+        assert_eq!(start_time(""), "");
+        let own = std::fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(start_time(&own).parse::<u64>().unwrap() > 0);
     }
 }

@@ -22,6 +22,7 @@ use model::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
 };
 use tokio_util::sync::CancellationToken;
@@ -165,7 +166,7 @@ pub(crate) fn prepare(
     let draft = draft(
         situation,
         &prepared,
-        &recipes,
+        (&recipes, &files_of(&library, &prepared.versions)),
         &with_files,
         &resolution.wanted_by,
     )?;
@@ -232,7 +233,14 @@ pub(crate) fn redraft(situation: &Situation, prepared: &Prepared) -> Result<Draf
             .filter(stored)
             .map(|(name, _)| name.clone()),
     );
-    let mut draft = draft(situation, prepared, &recipes, &with_files, &BTreeMap::new())?;
+    let files = files_of(&library, &prepared.versions);
+    let mut draft = draft(
+        situation,
+        prepared,
+        (&recipes, &files),
+        &with_files,
+        &BTreeMap::new(),
+    )?;
     // Who asked for what is known from the first time.
     for change in &mut draft.plan.components {
         let first = prepared
@@ -253,7 +261,10 @@ pub(crate) fn redraft(situation: &Situation, prepared: &Prepared) -> Result<Draf
 fn draft(
     situation: &Situation,
     prepared: &Prepared,
-    recipes: &BTreeMap<ComponentName, Recipe>,
+    (recipes, recipe_files): (
+        &BTreeMap<ComponentName, Recipe>,
+        &BTreeMap<ComponentName, PathBuf>,
+    ),
     with_files: &BTreeSet<ComponentName>,
     wanted_by: &BTreeMap<ComponentName, Vec<String>>,
 ) -> Result<Draft, Failure> {
@@ -262,6 +273,7 @@ fn draft(
         tree: &situation.tree,
         versions: &prepared.versions,
         recipes,
+        recipe_files,
         with_files,
         request: &situation.request,
         active: &situation.active,
@@ -383,6 +395,16 @@ fn recipes_of(
         recipes.insert(name.clone(), found.recipe.clone());
     }
     Ok(recipes)
+}
+
+fn files_of(library: &Library, versions: &Versions) -> BTreeMap<ComponentName, PathBuf> {
+    let file = |(name, version)| {
+        Some((
+            ComponentName::clone(name),
+            library.get(name, version)?.path.clone(),
+        ))
+    };
+    versions.iter().filter_map(file).collect()
 }
 
 fn artifacts_of(

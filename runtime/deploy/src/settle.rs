@@ -16,10 +16,12 @@ use model::{
     component::{Lifecycle, RestartPolicy},
     deployment::{ConfigurationUpdate, LocalDeploymentRequest, RunWithUpdate},
     interpolate::{Resident, Scope, World},
+    recipe::StepErrors,
 };
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -33,6 +35,8 @@ pub(crate) struct Inputs<'a> {
     /// The new set, without what the runtime provides.
     pub versions: &'a Versions,
     pub recipes: &'a BTreeMap<ComponentName, Recipe>,
+    /// Where they were read, for messages.
+    pub recipe_files: &'a BTreeMap<ComponentName, PathBuf>,
     /// Components with an artifact folder.
     pub with_files: &'a BTreeSet<ComponentName>,
     pub request: &'a LocalDeploymentRequest,
@@ -260,6 +264,19 @@ fn run_with_operations(
     }
 }
 
+/// As compilers write it, and as errors of the parser are written.
+fn located(file: &Path, errors: &StepErrors) -> String {
+    let lines: Vec<_> = errors
+        .0
+        .iter()
+        .map(|e| {
+            let (file, at) = (file.display(), e.at);
+            format!("{file}:{}:{}: {}: {}", at.line, at.column, e.key, e.message)
+        })
+        .collect();
+    lines.join("\n")
+}
+
 fn spec(
     inputs: &Inputs<'_>,
     world: &World,
@@ -272,7 +289,11 @@ fn spec(
     })?;
     let scope = Scope::new(world, name, recipe.dependencies.keys());
     let mut lifecycle = selected.resolve(&scope).map_err(|e| {
-        let message = format!("the recipe of {name} {}: {e}", recipe.version);
+        let file = inputs.recipe_files.get(name);
+        let message = match file {
+            Some(file) => located(file, &e),
+            None => format!("the recipe of {name} {}: {e}", recipe.version),
+        };
         Failure::new(&[ErrorCode::ConfigInterpolateError], message).of_component(name)
     })?;
     if lifecycle.error_reset.is_zero() {

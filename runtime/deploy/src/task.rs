@@ -2,7 +2,7 @@
 
 use crate::{
     deployments::Shared,
-    journal::{Journal, Reason, Resume, Stage, resume},
+    journal::{Journal, Reason, Restart, Resume, Stage, resume},
     run::{Run, Stop},
     table,
 };
@@ -94,13 +94,14 @@ impl Task {
             cancel.cancel();
         }
         let starts = journal.attempts;
-        let too_often = || {
-            Reason::Failed(crate::deployments::interrupted(&format!(
-                "the runtime ended {starts} times while the deployment was at {}",
-                journal.stage.name()
-            )))
-        };
-        let reason = too_often();
+        let stage = journal.stage.name();
+        let reason = Reason::Failed(crate::deployments::interrupted(&match journal.restart {
+            Some(Restart::Device { .. }) => format!(
+                "a bootstrap step asked for the device to be restarted, and in {starts} starts of the runtime it was not; \
+                 restart it when the runtime ends with exit code 101, or let the runtime do it (--allow-reboot)"
+            ),
+            _ => format!("the runtime ended {starts} times while the deployment was at {stage}"),
+        }));
         if decision == Resume::StartOver {
             journal = Journal {
                 attempts: journal.attempts,

@@ -43,7 +43,7 @@ impl Default for Budget {
             connection: 4 * 1024 * 1024,
             total: 64 * 1024 * 1024,
             floor: 64 * 1024,
-            replies: 1024 * 1024,
+            replies: 256 * 1024,
         }
     }
 }
@@ -170,6 +170,16 @@ impl Outbox {
         let before = state.dropped;
         while state.events > 0 && state.events.saturating_add(length) > limit {
             self.drop_oldest(&mut state);
+        }
+        if limit < self.budget.connection && length > limit {
+            // Too large for what all together may still keep.
+            state.dropped += 1;
+            self.totals.dropped.fetch_add(1, Ordering::Relaxed);
+            return if before == 0 {
+                Offered::Dropping
+            } else {
+                Offered::Queued
+            };
         }
         state.events += length;
         self.totals.waiting.fetch_add(length, Ordering::Relaxed);
@@ -326,4 +336,47 @@ pub async fn drain(outbox: &Outbox, target: &mut (impl AsyncWrite + Unpin)) -> i
         }
     }
     target.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Flags, Headers, Kind};
+
+    fn event(length: usize) -> Message {
+        Message {
+            kind: Kind::ApplicationMessage,
+            flags: Flags::NONE,
+            stream: 1,
+            headers: Headers::Bare,
+            payload: vec![0; length].into(),
+        }
+    }
+
+    #[test]
+    fn large_messages_of_many_connections_stay_within_the_total() {
+        let budget = Budget {
+            connection: 1_000,
+            total: 10_000,
+            floor: 500,
+            replies: 1_000,
+        };
+        let totals = Arc::<Totals>::default();
+        let all: Vec<_> = (0..100)
+            .map(|_| Outbox::new(budget, totals.clone()))
+            .collect();
+        for outbox in &all {
+            // Larger than what one connection may keep: it may wait alone as long as there is room in all.
+            outbox.offer(event(5_000));
+        }
+        assert!(
+            totals.waiting() < 10_000 + 2 * 5_100,
+            "{}",
+            totals.waiting()
+        );
+        assert!(totals.dropped() > 90);
+        // Small ones still find their place.
+        assert_eq!(all[99].offer(event(100)), Offered::Queued);
+        assert!(all[99].state().events > 100);
+    }
 }

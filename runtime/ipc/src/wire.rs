@@ -21,6 +21,22 @@ pub enum ReadError {
     Frame(#[from] FrameError),
 }
 
+/// Waits for the head of the next frame and tells how long it is; `None` when the other end has closed. Cancel-safe.
+pub async fn length(
+    source: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    decoder: Decoder,
+) -> Result<Option<usize>, ReadError> {
+    loop {
+        if let Some(length) = decoder.length(buffer)? {
+            return Ok(Some(length));
+        }
+        if !fill(source, buffer, 0).await? {
+            return Ok(None);
+        }
+    }
+}
+
 /// The next frame; `None` when the other end has closed. Bytes of the following frames stay in the buffer. Cancel-safe.
 pub async fn read(
     source: &mut (impl AsyncRead + Unpin),
@@ -32,18 +48,27 @@ pub async fn read(
             return Ok(Some(frame));
         }
         let wanted = decoder.length(buffer)?.unwrap_or(0);
-        if buffer.is_empty() && buffer.capacity() > 8 * READ_BUFFER {
-            // A large frame has passed: give its room back.
-            *buffer = BytesMut::new();
-        }
-        if buffer.capacity() - buffer.len() < READ_BUFFER / 4 {
-            let missing = wanted.saturating_sub(buffer.len());
-            buffer.reserve(missing.clamp(READ_BUFFER, GROWTH));
-        }
-        if source.read_buf(buffer).await? == 0 {
+        if !fill(source, buffer, wanted).await? {
             return Ok(None);
         }
     }
+}
+
+/// Reads what is there, with room for a frame of `wanted` bytes; `false` at the end.
+async fn fill(
+    source: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    wanted: usize,
+) -> io::Result<bool> {
+    if buffer.is_empty() && buffer.capacity() > 8 * READ_BUFFER {
+        // A large frame has passed: give its room back.
+        *buffer = BytesMut::new();
+    }
+    if buffer.capacity() - buffer.len() < READ_BUFFER / 4 {
+        let missing = wanted.saturating_sub(buffer.len());
+        buffer.reserve(missing.clamp(READ_BUFFER, GROWTH));
+    }
+    Ok(source.read_buf(buffer).await? > 0)
 }
 
 /// Writes one frame.

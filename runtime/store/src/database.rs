@@ -21,10 +21,15 @@ const STACK: usize = 512 * 1024;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
+enum Command {
+    Run(Job),
+    End,
+}
+
 /// A handle to one thread owning one SQLite connection. Cheap to clone; the file is closed with the last handle.
 #[derive(Clone, Debug)]
 pub struct Database {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Command>,
     thread: Arc<Worker>,
 }
 
@@ -51,14 +56,16 @@ impl Database {
     }
 
     fn start(mut connection: Connection) -> Result<Self, StoreError> {
-        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let (jobs, mut queue) = mpsc::channel::<Command>(QUEUE);
         let worker = thread::Builder::new()
             .name("store".into())
             .stack_size(STACK)
             .spawn(move || {
-                while let Some(job) = queue.blocking_recv() {
+                while let Some(Command::Run(job)) = queue.blocking_recv() {
                     job(&mut connection);
                 }
+                // Who waits for an answer now learns that it will not come.
+                drop(queue);
                 if let Err((_, error)) = connection.close() {
                     log::error!("closing the database: {error}");
                 }
@@ -159,6 +166,14 @@ impl Database {
         }
     }
 
+    /// Does what was asked before, then closes the file, whoever else has a handle: their calls fail with
+    /// [`StoreError::Closed`] from then on. Blocks until the log is folded into the file and another process may open it.
+    pub fn shut_down(self) {
+        // It has ended already when this cannot be sent.
+        let _ = block_on(self.jobs.send(Command::End));
+        self.thread.join();
+    }
+
     async fn run<T, E>(
         &self,
         job: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
@@ -180,7 +195,10 @@ impl Database {
             // A caller that went away does not want the answer.
             let _ = answer.send(outcome);
         });
-        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        self.jobs
+            .send(Command::Run(job))
+            .await
+            .map_err(|_| StoreError::Closed)?;
         result.await.map_err(|_| StoreError::Closed)?
     }
 }
@@ -197,8 +215,8 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 struct Worker(Mutex<Option<JoinHandle<()>>>);
 
 impl Worker {
-    fn join(self) {
-        let handle = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    fn join(&self) {
+        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(handle) = handle
             && handle.join().is_err()
         {

@@ -181,3 +181,18 @@ fn foreign_keys_hold_and_every_commit_is_synchronous() {
     });
     assert_eq!(settings.unwrap(), (1, 2));
 }
+
+#[test]
+fn shutting_down_closes_the_file_for_every_handle_and_keeps_what_was_asked_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let database = Database::open(&path, &[NUMBERS]).unwrap();
+    let kept = database.clone();
+    insert(&database, 1).unwrap();
+    database.shut_down();
+    assert!(!folder.path().join("state.db-wal").exists());
+    assert!(matches!(insert(&kept, 2), Err(StoreError::Closed)));
+    let again = Database::open(&path, &[NUMBERS]).unwrap();
+    assert_eq!(count(&again), 1);
+    kept.shut_down(); // once more is harmless
+}

@@ -67,6 +67,14 @@ pub struct Create {
         ignore_case = true
     )]
     pub policy: Option<Policy>,
+    /// Whether components that are to change are asked before, and may defer it [default: they are not asked]
+    #[arg(
+        long = "component-update-policy",
+        alias = "componentUpdatePolicy",
+        value_name = "POLICY",
+        ignore_case = true
+    )]
+    pub update_policy: Option<Asking>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub change: Change,
@@ -138,6 +146,16 @@ pub enum Policy {
     /// Leave it as it is
     #[value(alias = "do-nothing")]
     DoNothing,
+}
+
+/// Whether components are asked before they change.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Asking {
+    /// Ask; no answer within a minute is consent
+    NotifyComponents,
+    /// Change them unasked
+    SkipNotifyComponents,
 }
 
 fn merge(text: &str) -> Result<(ComponentName, String), String> {

@@ -45,6 +45,7 @@ fn the_classic_deployment_options_are_known_in_every_spelling() {
         system_limits: Some("{}".into()),
         update: Some("{}".into()),
         policy: Some(deployment::Policy::Rollback),
+        update_policy: None,
         change: Change {
             group: Group {
                 group: Some("G".into()),
@@ -192,6 +193,10 @@ fn wrong_arguments_say_what_would_be_right_and_exit_with_2() {
         (
             "deployment create --failure-handling-policy MAYBE",
             "ROLLBACK",
+        ),
+        (
+            "deployment create --component-update-policy MAYBE",
+            "SKIP_NOTIFY_COMPONENTS",
         ),
         ("recipe check f --platform linux", "KEY=VALUE"),
         ("component lst", "list"),

@@ -25,7 +25,14 @@ use identity::Callers;
 use logs::Logs;
 use runtime::Requests;
 use serde_json::Value;
-use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use store::Database;
 use supervisor::{Supervisor, launcher::Launcher};
 use tokio_util::sync::CancellationToken;
@@ -109,20 +116,37 @@ pub async fn run(
         },
     )?;
     let address = server.address().to_owned();
-    callers.publish(&options.root, &address)?;
 
     let (stop_ipc, stop_deploying) = (CancellationToken::new(), CancellationToken::new());
     let supervising = tokio::spawn(supervise.run());
     let serving = tokio::spawn(server.run(stop_ipc.clone()));
+    // Before readiness is told, where it can be: the command line is the first to connect.
+    let publishing = match callers.publish(&options.root, &address) {
+        Ok(()) => None,
+        Err(error) => {
+            log::error!("the command line cannot connect yet: {error:#}");
+            let (callers, root) = (callers.clone(), options.root.clone());
+            let again = publish_again(callers, root, address.clone(), stop_ipc.clone());
+            Some(tokio::spawn(again))
+        }
+    };
     let logging = tokio::spawn(follow_logging(
         logs.clone(),
         configuration.clone(),
         stop_ipc.clone(),
     ));
     log::info!("IPC is ready at {}", address.display());
-    println!("greengrass {} is ready", env!("CARGO_PKG_VERSION"));
-    println!("  state   {}", options.root.display());
-    println!("  socket  {}", address.display());
+    let ready = writeln!(
+        io::stdout(),
+        "greengrass {} is ready\n  state   {}\n  socket  {}",
+        env!("CARGO_PKG_VERSION"),
+        options.root.display(),
+        address.display()
+    );
+    if let Err(error) = ready {
+        log::debug!("standard output takes nothing: {error}");
+    }
+    tell_lost_state(&options.root, &deployments);
 
     let adopted = supervisor.adopt(deployments.active()).await;
     if let Err(error) = adopted {
@@ -146,14 +170,46 @@ pub async fn run(
     stop_ipc.cancel();
     wait("IPC", serving).await;
     wait("the log settings", logging).await;
+    if let Some(publishing) = publishing {
+        wait("the command line's token", publishing).await;
+    }
     callers.withdraw(&options.root);
     drop((deployments, supervisor, configuration));
     tokio::task::spawn_blocking(move || {
         metrics_writer.close();
-        database.close();
+        database.shut_down();
     })
     .await?;
     Ok(exit)
+}
+
+/// How often the command line's token is tried to be written.
+const PUBLISH_EVERY: Duration = Duration::from_secs(5);
+
+/// A full disk keeps people out, not components: they run, and the token follows when there is space.
+async fn publish_again(callers: Callers, root: PathBuf, address: PathBuf, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PUBLISH_EVERY) => {}
+        }
+        if callers.publish(&root, &address).is_ok() {
+            return log::info!("the command line can connect again");
+        }
+    }
+}
+
+/// A store that knows of no deployment beside recipes that one has put there has been lost or emptied.
+fn tell_lost_state(root: &Path, deployments: &Deployments) {
+    let recipes = root.join("packages/recipes");
+    let stored = fs::read_dir(&recipes).is_ok_and(|mut entries| entries.next().is_some());
+    if stored && deployments.active().is_empty() && deployments.list().is_empty() {
+        log::error!(
+            "{} knows of no deployment, but {} holds recipes: the state was lost; deploy again",
+            root.join("state.db").display(),
+            recipes.display()
+        );
+    }
 }
 
 async fn wait<T>(what: &str, task: tokio::task::JoinHandle<T>) {
@@ -216,7 +272,7 @@ async fn open_state(options: &Options) -> anyhow::Result<(Database, Configuratio
 }
 
 /// `system.ipcSocketPath`, or `ipc.socket` in the root folder.
-fn ipc_socket(options: &Options, configuration: &Configuration) -> std::path::PathBuf {
+fn ipc_socket(options: &Options, configuration: &Configuration) -> PathBuf {
     text(configuration, &["system", "ipcSocketPath"])
         .map_or_else(|| options.root.join("ipc.socket"), Into::into)
 }

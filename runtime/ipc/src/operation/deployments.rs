@@ -10,7 +10,7 @@ use model::{
     ComponentName,
     deployment::{
         ConfigurationUpdate, DeploymentId, DeploymentReport, DeploymentStatus, DetailedStatus,
-        FailurePolicy, LocalDeploymentRequest, RunWithUpdate,
+        FailurePolicy, LocalDeploymentRequest, RunWithUpdate, UpdatePolicy,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub(super) struct Create {
     recipe_directory_path: Option<PathBuf>,
     artifacts_directory_path: Option<PathBuf>,
     failure_handling_policy: Option<FailurePolicy>,
+    /// Not in Greengrass's model of local deployments, where components are never asked; the word is that of fleet deployments.
+    component_update_policy: Option<UpdatePolicy>,
 }
 
 impl Create {
@@ -55,7 +57,7 @@ impl Create {
                 Class::InvalidArtifactsDirectoryPath,
             )?,
             failure_policy: self.failure_handling_policy,
-            update_policy: None,
+            update_policy: self.component_update_policy,
         })
     }
 }

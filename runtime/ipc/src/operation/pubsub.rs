@@ -16,6 +16,10 @@ use std::borrow::Cow;
 const SERVICE: &str = "aws.greengrass.ipc.pubsub";
 /// The shape of a subscription's events.
 const EVENT: &str = "aws.greengrass#SubscriptionResponseMessage";
+/// Levels a topic filter may have: far more than anybody uses.
+const MAX_LEVELS: usize = 256;
+/// What a level takes while there is a subscription, about, in bytes.
+const LEVEL: usize = 448;
 /// Head and context of an event are smaller than this, its topic apart.
 const EVENT_HEAD: usize = 512;
 
@@ -114,7 +118,7 @@ struct Subscribed<'a> {
     topic_name: &'a str,
 }
 
-pub(super) fn subscribe(call: Call, payload: &[u8]) {
+pub(super) fn subscribe(mut call: Call, payload: &[u8]) {
     let (filter, mode) = match accepted(&call, payload) {
         Ok(accepted) => accepted,
         Err(fault) => return call.reply(Err::<(), _>(fault)),
@@ -128,6 +132,7 @@ pub(super) fn subscribe(call: Call, payload: &[u8]) {
     let response = Subscribed {
         topic_name: filter.as_str(),
     };
+    call.weigh(levels(filter.as_str()) * LEVEL);
     call.accept(EVENT, &response, |sender, answer| {
         let subscriber = Subscriber::Stream {
             outbox: sender.outbox.clone(),
@@ -146,5 +151,13 @@ fn accepted(call: &Call, payload: &[u8]) -> Result<(TopicFilter, Option<ReceiveM
     let authorisation = &session.shared.authorisation;
     authorisation.check(SERVICE, &session.principal, operation, Some(&topic))?;
     let filter = TopicFilter::new(&topic).map_err(|e| call.operation.invalid(e.to_string()))?;
+    if levels(&topic) > MAX_LEVELS {
+        let why = format!("a topic filter may have at most {MAX_LEVELS} levels");
+        return Err(call.operation.invalid(why));
+    }
     Ok((filter, request.receive_mode))
+}
+
+fn levels(filter: &str) -> usize {
+    filter.split('/').count()
 }

@@ -41,6 +41,11 @@ pub struct Limits {
     pub handshake: Duration,
     /// Open streams of one connection: subscriptions, and requests under way.
     pub streams: usize,
+    /// Bytes of large requests of one component that are read and worked on at once, over all its connections; further
+    /// ones wait in the socket.
+    pub large_per_component: usize,
+    /// Bytes that the open streams of one component may take, over all its connections, about.
+    pub held_per_component: usize,
     /// Requests of one connection that are worked on at once; further ones wait in the socket.
     pub requests: usize,
     /// What may wait to be written.
@@ -55,6 +60,8 @@ impl Default for Limits {
             handshakes_per_user: 100,
             handshake: Duration::from_secs(5),
             streams: 1000,
+            large_per_component: 32 * 1024 * 1024,
+            held_per_component: 8 * 1024 * 1024,
             requests: 64,
             budget: Budget::default(),
         }

@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::{
     net::{UnixStream, unix},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time,
 };
 
@@ -49,6 +49,9 @@ impl std::fmt::Debug for Streams {
         f.debug_set().entries(self.open.keys()).finish()
     }
 }
+
+/// A PING's payload is sent back, and what waits to be sent takes memory.
+const MAX_PING: usize = 64 * 1024;
 
 /// Why a connection ends.
 enum End {
@@ -109,33 +112,47 @@ async fn read(
     mut buffer: BytesMut,
 ) -> End {
     let decoder = Decoder { limit: MAX_FRAME };
+    let large = session.shared.admission.large(&session.principal);
     loop {
         if session.outbox.is_full() && session.outbox.room().await.is_err() {
             return End::Gone;
         }
+        let length = match wire::length(reader, &mut buffer, decoder).await {
+            Ok(Some(length)) => length,
+            Ok(None) | Err(ReadError::Io(_)) => return End::Gone,
+            Err(ReadError::Frame(e)) => return End::Malformed(e.to_string()),
+        };
+        let room = large.admit(length).await;
         let frame = match wire::read(reader, &mut buffer, decoder).await {
             Ok(Some(frame)) => frame,
             Ok(None) | Err(ReadError::Io(_)) => return End::Gone,
             Err(ReadError::Frame(e)) => return End::Malformed(e.to_string()),
         };
-        if let Err(why) = handle(session, frame).await {
+        if let Err(why) = handle(session, frame, room).await {
             return End::Malformed(why);
         }
     }
 }
 
-async fn handle(session: &Arc<Session>, frame: Frame) -> Result<(), String> {
+async fn handle(
+    session: &Arc<Session>,
+    frame: Frame,
+    room: Option<OwnedSemaphorePermit>,
+) -> Result<(), String> {
     match frame.kind {
         Kind::ApplicationMessage => match &frame.operation {
             Some(name) => {
                 session.open(frame.stream)?;
-                start(session, name, &frame).await;
+                start(session, name, &frame, room).await;
                 Ok(())
             }
             None => session.continued(&frame),
         },
         // A client that gives up a stream may say why; no operation listens to that.
         Kind::ApplicationError => session.continued(&frame),
+        Kind::Ping if frame.payload.len() > MAX_PING => {
+            Err(format!("a PING carries {} bytes", frame.payload.len()))
+        }
         Kind::Ping => {
             let answer = Message {
                 kind: Kind::PingResponse,
@@ -151,7 +168,12 @@ async fn handle(session: &Arc<Session>, frame: Frame) -> Result<(), String> {
     }
 }
 
-async fn start(session: &Arc<Session>, name: &[u8], frame: &Frame) {
+async fn start(
+    session: &Arc<Session>,
+    name: &[u8],
+    frame: &Frame,
+    room: Option<OwnedSemaphorePermit>,
+) {
     let Some(operation) = Operation::from_name(name) else {
         let name = String::from_utf8_lossy(name);
         return session.refuse(
@@ -159,7 +181,13 @@ async fn start(session: &Arc<Session>, name: &[u8], frame: &Frame) {
             &Fault::service(format!("there is no operation {name}")),
         );
     };
-    let call = Call::new(session.clone(), operation, frame.stream);
+    let call = Call::new(
+        session.clone(),
+        operation,
+        frame.stream,
+        frame.payload.len(),
+        room,
+    );
     if session.streams().open.len() > session.shared.limits.streams {
         let most = session.shared.limits.streams;
         let fault = Fault::service(format!(

@@ -13,9 +13,13 @@ use std::{
     any::Any,
     sync::{Arc, Weak},
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What a stream holds while it is open: dropping it ends a subscription.
 pub(crate) type Guard = Box<dyn Any + Send>;
+
+/// What an open stream takes beside its request, about, in bytes.
+const STREAM: usize = 512;
 
 /// A request that is to be answered exactly once. One that is dropped unanswered, by a panic say, is answered with an
 /// error: a client never waits in vain.
@@ -25,16 +29,33 @@ pub(crate) struct Call {
     pub operation: Operation,
     stream: i32,
     answered: bool,
+    weight: usize,
+    /// Of a large request, until it is answered.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Call {
-    pub fn new(session: Arc<Session>, operation: Operation, stream: i32) -> Self {
+    /// `length` is that of the request.
+    pub fn new(
+        session: Arc<Session>,
+        operation: Operation,
+        stream: i32,
+        length: usize,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         Self {
             session,
             operation,
             stream,
             answered: false,
+            weight: STREAM + length,
+            _room: room,
         }
+    }
+
+    /// The stream, once accepted, takes so many bytes more.
+    pub fn weigh(&mut self, bytes: usize) {
+        self.weight += bytes;
     }
 
     /// Answers, and ends the stream.
@@ -58,6 +79,14 @@ impl Call {
         response: &impl Serialize,
         enter: impl FnOnce(StreamSender, &dyn Fn()) -> G,
     ) {
+        let shared = &self.session.shared;
+        let Some(held) = shared.admission.hold(&self.session.principal, self.weight) else {
+            let fault = Fault::service(format!(
+                "the subscriptions of {} would take more than {} bytes",
+                self.session.principal, shared.limits.held_per_component
+            ));
+            return self.reply(Err::<(), _>(fault));
+        };
         self.answered = true;
         let sender = StreamSender {
             session: Arc::downgrade(&self.session),
@@ -77,7 +106,7 @@ impl Call {
             let _ = self.session.outbox.push(answer.clone());
         };
         let guard = enter(sender, &queue);
-        self.session.keep(self.stream, Box::new(guard));
+        self.session.keep(self.stream, Box::new((guard, held)));
     }
 
     fn end(&self, kind: Kind, model: &'static str, payload: Bytes) {

@@ -291,3 +291,91 @@ async fn the_end_of_the_server_ends_streams_and_removes_the_socket() {
     assert!(matches!(client.ping().await, Err(ClientError::Closed)));
     assert!(!world.path().exists());
 }
+
+#[tokio::test]
+async fn the_subscriptions_of_a_component_take_bounded_memory_over_all_its_connections() {
+    let world = World::with(Limits {
+        held_per_component: 20_000,
+        ..Limits::default()
+    })
+    .await;
+    let deep = |n: usize| json!({ "topic": format!("{n}/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a") });
+    let (mut one, mut two) = (world.accepted(A.0).await, world.accepted(A.0).await);
+    let answer = one.call(1, "SubscribeToTopic", deep(1)).await;
+    assert_eq!(model(&answer), "SubscribeToTopicResponse");
+    let answer = two.call(1, "SubscribeToTopic", deep(2)).await;
+    assert_eq!(model(&answer), "SubscribeToTopicResponse");
+    let answer = two.call(2, "SubscribeToTopic", deep(3)).await;
+    assert_eq!(model(&answer), "ServiceError");
+    // Others have room of their own, and what ends makes room.
+    let mut other = world.accepted(B.0).await;
+    let answer = other.call(1, "SubscribeToTopic", deep(4)).await;
+    assert_eq!(model(&answer), "SubscribeToTopicResponse");
+    drop(one);
+    let mut stream = 2;
+    let again = timeout(SOON, async {
+        loop {
+            stream += 1;
+            let answer = two.call(stream, "SubscribeToTopic", deep(5)).await;
+            if model(&answer) == "SubscribeToTopicResponse" {
+                return;
+            }
+        }
+    });
+    again.await.expect("what ended makes room");
+}
+
+#[tokio::test]
+async fn a_filter_has_a_bounded_number_of_levels() {
+    let world = World::new().await;
+    let mut raw = world.accepted(A.0).await;
+    let topic = "/".repeat(60_000);
+    let answer = raw
+        .call(1, "SubscribeToTopic", json!({ "topic": topic }))
+        .await;
+    assert_eq!(model(&answer), "InvalidArgumentsError");
+}
+
+#[tokio::test]
+async fn half_sent_large_requests_of_a_component_wait_for_each_other_and_for_nobody_else() {
+    let world = World::with(Limits {
+        large_per_component: 1024 * 1024,
+        ..Limits::default()
+    })
+    .await;
+    let mut bytes = BytesMut::new();
+    let publish = json!({ "topic": "t", "publishMessage": { "jsonMessage": { "message": { "m": "x".repeat(900_000) } } } });
+    encode(&request(1, "PublishToTopic", publish), &mut bytes);
+    let (head, tail) = bytes.split_at(800_000);
+    let mut first = world.accepted(A.0).await;
+    first.stream.write_all(head).await.unwrap();
+    // The second is left in its socket, which takes only so much.
+    let mut second = world.accepted(A.0).await;
+    let stuck = second.stream.write_all(&bytes);
+    assert!(timeout(Duration::from_millis(300), stuck).await.is_err());
+    // Small requests and other components go on.
+    call(&world.client(A.0).await, "GetConfiguration", json!({}))
+        .await
+        .unwrap();
+    let mut other = world.accepted(B.0).await;
+    other.stream.write_all(&bytes).await.unwrap();
+    assert_ne!(model(&other.next().await), "");
+    first.stream.write_all(tail).await.unwrap();
+    assert_eq!(model(&first.next().await), "PublishToTopicResponse");
+    // The second has the room now, and gives it back when it goes.
+    drop(second);
+    let mut third = world.accepted(A.0).await;
+    third.stream.write_all(&bytes).await.unwrap();
+    assert_eq!(model(&third.next().await), "PublishToTopicResponse");
+}
+
+#[tokio::test]
+async fn a_ping_with_a_large_payload_ends_the_connection() {
+    let world = World::new().await;
+    let mut raw = world.accepted(A.0).await;
+    let mut ping = request(0, "GetConfiguration", json!({}));
+    ping.kind = Kind::Ping;
+    ping.payload = vec![0; 70_000].into();
+    raw.send(&ping).await;
+    assert_eq!(raw.next().await.kind, Kind::ProtocolError);
+}

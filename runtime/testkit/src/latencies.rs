@@ -1,0 +1,85 @@
+//! What a run came to: its rate, and its latencies at a few ranks.
+
+use serde::Serialize;
+use std::time::Duration;
+
+/// The latencies of a run, each kept: the ranks are exact.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies(Vec<Duration>);
+
+/// One line of output.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// Which run, in the caller's words.
+    pub label: String,
+    /// Messages, not deliveries.
+    pub messages: usize,
+    /// Messages per second.
+    pub per_second: f64,
+    /// The median latency, in microseconds.
+    pub p50_us: f64,
+    /// The latency that one message in a hundred exceeds, in microseconds.
+    pub p99_us: f64,
+}
+
+impl Latencies {
+    /// Adds one.
+    pub fn add(&mut self, latency: Duration) {
+        self.0.push(latency);
+    }
+
+    /// Adds all of another run.
+    pub fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
+    /// The report of a run of `messages` messages.
+    pub fn report(mut self, label: String, messages: usize, took: Duration) -> Report {
+        self.0.sort_unstable();
+        Report {
+            label,
+            messages,
+            per_second: messages as f64 / took.as_secs_f64().max(f64::MIN_POSITIVE),
+            p50_us: self.rank(50),
+            p99_us: self.rank(99),
+        }
+    }
+
+    /// The smallest latency that `percent` of all do not exceed.
+    fn rank(&self, percent: usize) -> f64 {
+        let place = (self.0.len() * percent).div_ceil(100).saturating_sub(1);
+        let latency = self.0.get(place).copied().unwrap_or_default();
+        latency.as_secs_f64() * 1e6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranks(latencies: impl Iterator<Item = u64>) -> (f64, f64) {
+        let mut all = Latencies::default();
+        latencies.for_each(|l| all.add(Duration::from_micros(l)));
+        let report = all.report("x".into(), 1, Duration::from_secs(1));
+        (report.p50_us, report.p99_us)
+    }
+
+    #[test]
+    fn ranks_are_exact_whatever_the_order_of_arrival() {
+        assert_eq!(ranks((1..=200).rev()), (100.0, 198.0));
+    }
+
+    #[test]
+    fn the_only_latency_is_every_rank_and_none_is_zero() {
+        assert_eq!(ranks([7].into_iter()), (7.0, 7.0));
+        assert_eq!(ranks([].into_iter()), (0.0, 0.0));
+    }
+
+    #[test]
+    fn the_rate_counts_messages_and_not_deliveries() {
+        let mut all = Latencies::default();
+        (0..50).for_each(|_| all.add(Duration::from_micros(1)));
+        let report = all.report("x".into(), 5, Duration::from_millis(500));
+        assert!((report.per_second - 10.0).abs() < 1e-9);
+    }
+}
