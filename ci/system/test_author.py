@@ -52,3 +52,12 @@ def test_a_deployment_that_changes_who_components_run_as_has_effect_at_once(devi
     change = {"aws.greengrass.Nucleus": {"MERGE": {"runWithDefault": {"posixUser": "nobody:nogroup", "posixShell": "bash"}}}}
     device.deploy(device.shell("com.test.Who", Run="echo i am $(id -un):$(id -gn) in $0"), update=change)
     device.wait_log("com.test.Who", "i am nobody:nogroup in bash")
+
+
+def test_a_deployment_fails_at_once_when_what_it_needs_is_broken_already(device):
+    device.deploy(device.shell("com.test.Broken", Run="exit 7"), check=False)
+    device.wait_state("com.test.Broken", "BROKEN")
+    needs = {"com.test.Broken": {"VersionRequirement": ">=1.0.0", "DependencyType": "HARD"}}
+    report = device.deploy(device.shell("com.test.Hard", dependencies=needs, Run="sleep 1000"), check=False)
+    assert report["status"] == "FAILED"
+    assert "com.test.Broken in broken state" in str(report)

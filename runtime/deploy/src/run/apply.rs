@@ -190,7 +190,8 @@ impl Run {
             .filter_map(|change| Some((change.component.clone(), change.new_version.clone()?)))
             .collect();
         let limit = self.limit(&self.committed().new);
-        self.guarded(self.until_up(&targets, limit)).await??;
+        self.guarded(self.until_up(&targets, &self.committed().new, limit))
+            .await??;
         if !self.shared.close() {
             return Err(Interrupt::Canceled);
         }

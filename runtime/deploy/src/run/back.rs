@@ -183,7 +183,8 @@ impl Run {
             .map(|spec| (spec.name.clone(), spec.version.clone()))
             .collect();
         let limit = self.limit(&committed.old);
-        if let Err(failure) = self.until_stop(self.until_up(&targets, limit)).await? {
+        let up = self.until_up(&targets, &committed.old, limit);
+        if let Err(failure) = self.until_stop(up).await? {
             self.trouble(failure.cause);
         }
         let reason = self.journal.reason.clone();

@@ -1,10 +1,13 @@
 //! Waiting until components are up: RUNNING for a while, or FINISHED.
 
 use super::Run;
-use crate::Failure;
+use crate::{Failure, table::Specs};
 use model::error_code::ErrorCode;
-use model::{ComponentName, ComponentStatus, State, Version};
-use std::{collections::BTreeMap, time::Duration};
+use model::{ComponentName, ComponentStatus, State, Version, component::DependencyType};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::{sync::broadcast::error::RecvError, time::Instant};
 
 impl Run {
@@ -12,6 +15,7 @@ impl Run {
     pub(super) async fn until_up(
         &self,
         targets: &BTreeMap<ComponentName, Version>,
+        specs: &Specs,
         limit: Duration,
     ) -> Result<(), Failure> {
         let components = &self.shared.ports.components;
@@ -48,6 +52,10 @@ impl Run {
                         }
                     }
                     other => {
+                        // It never starts while something it needs is given up, also if this deployment did not touch that.
+                        if let Some(status) = broken_below(name, specs, &statuses) {
+                            return Err(broken(status));
+                        }
                         running.remove(name);
                         waiting.push((name, other.map_or("not there yet", State::as_str)));
                     }
@@ -73,6 +81,28 @@ impl Run {
             }
         }
     }
+}
+
+/// A BROKEN component that this one needs, directly or through others.
+fn broken_below<'a>(
+    name: &ComponentName,
+    specs: &Specs,
+    statuses: &'a BTreeMap<ComponentName, ComponentStatus>,
+) -> Option<&'a ComponentStatus> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![name];
+    while let Some(spec) = open.pop().and_then(|name| specs.get(name)) {
+        for (needed, kind) in &spec.dependencies {
+            if *kind == DependencyType::Hard && seen.insert(needed) {
+                match statuses.get(needed) {
+                    Some(status) if status.state == State::Broken => return Some(status),
+                    _ if specs.contains_key(needed) => open.push(needed),
+                    _ => {}
+                }
+            }
+        }
+    }
+    None
 }
 
 fn broken(status: &ComponentStatus) -> Failure {
