@@ -4,6 +4,7 @@
 
 mod arguments;
 mod exit;
+mod memory;
 mod nucleus;
 mod roles;
 mod settings;
@@ -20,7 +21,9 @@ fn main() -> ExitCode {
     if let Some(arguments) = for_cli(&arguments) {
         return code(cli::run(arguments.into_iter()));
     }
-    let run = match Arguments::parse_from(arguments).command {
+    let role = Arguments::parse_from(&arguments).command;
+    memory::one_arena(&arguments);
+    let run = match role {
         Command::Run(options) => roles::run(&options),
         Command::Nucleus(options) => roles::nucleus(options),
         Command::Launcher(options) => roles::launcher(options),
