@@ -13,7 +13,7 @@ use configuration::{Operation, Timestamp, Tree, pointer_of};
 use model::error_code::ErrorCode;
 use model::{
     ComponentName, ComponentSpec, Recipe, RunWith, SystemLimits,
-    component::{Lifecycle, RestartPolicy},
+    component::RestartPolicy,
     deployment::{ConfigurationUpdate, LocalDeploymentRequest, RunWithUpdate},
     interpolate::{Resident, Scope, World},
     recipe::StepErrors,
@@ -288,7 +288,7 @@ fn spec(
         Failure::new(&[ErrorCode::RecipeMissingManifest], e.to_string()).of_component(name)
     })?;
     let scope = Scope::new(world, name, recipe.dependencies.keys());
-    let mut lifecycle = selected.resolve(&scope).map_err(|e| {
+    let lifecycle = selected.resolve(&scope).map_err(|e| {
         let file = inputs.recipe_files.get(name);
         let message = match file {
             Some(file) => located(file, &e),
@@ -296,10 +296,6 @@ fn spec(
         };
         Failure::new(&[ErrorCode::ConfigInterpolateError], message).of_component(name)
     })?;
-    if lifecycle.error_reset.is_zero() {
-        // Not given; errors that never add up would keep a component from ever being BROKEN.
-        lifecycle.error_reset = Lifecycle::default_error_reset();
-    }
     let provided = &inputs.options.provided;
     let mut artifact_folders = Vec::new();
     if inputs.with_files.contains(name) {

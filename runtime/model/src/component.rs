@@ -30,7 +30,7 @@ pub struct ComponentSpec {
 }
 
 /// The lifecycle steps, interpolated.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Lifecycle {
     /// Environment for every step; a step's own wins.
     #[serde(default)]
@@ -59,6 +59,23 @@ pub struct Lifecycle {
     /// Errors older than this no longer count towards BROKEN.
     #[serde(default = "Lifecycle::default_error_reset")]
     pub error_reset: Duration,
+}
+
+impl Default for Lifecycle {
+    /// No steps, and Greengrass's time after which errors are forgotten.
+    fn default() -> Self {
+        Self {
+            setenv: BTreeMap::new(),
+            bootstrap: None,
+            install: None,
+            startup: None,
+            run: None,
+            shutdown: None,
+            recover: None,
+            uninstall: None,
+            error_reset: Self::default_error_reset(),
+        }
+    }
 }
 
 impl Lifecycle {
@@ -233,6 +250,14 @@ mod tests {
         let mut new = spec();
         f(&mut new);
         change_between(&spec(), &new)
+    }
+
+    #[test]
+    fn errors_are_forgotten_after_an_hour_unless_a_recipe_says_otherwise() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(Lifecycle::default().error_reset, hour);
+        let read: Lifecycle = serde_json::from_str("{}").unwrap();
+        assert_eq!(read, Lifecycle::default());
     }
 
     #[test]
