@@ -12,6 +12,7 @@
 pub mod access;
 pub mod http;
 pub mod iam;
+pub mod iot;
 pub mod options;
 pub mod pki;
 pub mod serve;
