@@ -96,15 +96,6 @@ pub(crate) fn distinguished_name(name: &X509NameRef) -> String {
     all
 }
 
-/// The other end of a connection before it has said CONNECT.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peer {
-    /// Its address; `None` where there is none, as inside this process.
-    pub address: Option<SocketAddr>,
-    /// Its certificate, when it has shown one.
-    pub certificate: Option<Arc<Certificate>>,
-}
-
 /// A connection's identity. `client_id`, `username` are known once CONNECT has been read.
 #[derive(Clone, Debug)]
 pub struct Identity {

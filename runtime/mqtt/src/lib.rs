@@ -18,6 +18,6 @@ pub mod session;
 pub mod store;
 pub mod topic;
 
-pub use identity::{Certificate, Identity, Peer};
+pub use identity::{Certificate, Identity};
 pub use message::{Message, Properties, QoS};
 pub use policy::Policy;

@@ -10,7 +10,7 @@ use super::{
     stream::Stream,
     tls::TlsHandle,
 };
-use crate::Peer;
+use crate::engine::Peer;
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     future::Future,

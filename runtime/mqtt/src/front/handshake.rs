@@ -8,7 +8,7 @@ use super::{
     tls::TlsHandle,
     websocket::WebSocket,
 };
-use crate::{Certificate, Peer};
+use crate::{Certificate, engine::Peer};
 use openssl::ssl::{self, ErrorCode, Ssl, SslRef};
 use std::{
     io,
@@ -26,6 +26,7 @@ use tokio_tungstenite::tungstenite;
 pub(super) struct Failed(pub(super) Failure, pub(super) String);
 
 impl Failed {
+    #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
     fn internal(error: impl ToString) -> Self {
         Self(Failure::Internal, error.to_string())
     }

@@ -4,7 +4,7 @@
 //! accept -> caps -> first byte -> TLS (off the accept loop, bounded in time and number) -> ALPN -> WebSocket -> handler
 //! ```
 //! A [`Front`] owns listeners, caps and counters. What happens to an established connection is the embedding program's word:
-//! a [`Handler`] gets a [`Stream`] and the [`Peer`](crate::Peer). Certificates are swapped at run time through [`TlsHandle`].
+//! a [`Handler`] gets a [`Stream`] and the [`Peer`](crate::engine::Peer). Certificates are swapped at run time through [`TlsHandle`].
 
 mod accept;
 mod alpn;
@@ -29,4 +29,4 @@ pub use server::{Front, Handler, Listener, Transport, handler};
 pub use stream::{Io, Stream};
 pub use tls::{ClientCertificates, MinimumVersion, TlsConfig, TlsHandle};
 pub use verify::{ChainProblem, Presented, Verdict, Verify};
-pub use websocket::WebSocket;
+pub use websocket::{WebSocket, sub_protocol};

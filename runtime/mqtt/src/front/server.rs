@@ -4,7 +4,7 @@ use super::{
     FrontError, HTTP_PROTOCOLS, Limits, MQTT_PROTOCOLS, Metrics, Stream, TlsHandle, accept,
     alpn::Offer, handshake::Workers, limits::Gate, log_limit::LogLimit, metrics::Counters,
 };
-use crate::Peer;
+use crate::engine::Peer;
 use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket},

@@ -151,6 +151,7 @@ fn judge(
     }
     if !good && others.iter().any(|store| leads_to(store, context)) {
         context.set_error(X509VerifyResult::OK);
+        forget_errors();
         return true;
     }
     let problem = ChainProblem::of(context.error());
@@ -166,7 +167,15 @@ fn judge(
     if !accepted && good {
         context.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
     }
+    if accepted && !good {
+        forget_errors();
+    }
     accepted
+}
+
+/// A signature that did not match leaves an error in this thread's queue, which would be taken for the handshake's own.
+fn forget_errors() {
+    drop(ErrorStack::get());
 }
 
 fn ask(hook: &Verify, context: &X509StoreContextRef, problem: Option<ChainProblem>) -> Verdict {
@@ -193,6 +202,6 @@ fn leads_to(store: &X509Store, context: &X509StoreContextRef) -> bool {
         return false;
     };
     let verified = X509StoreContext::new()
-        .and_then(|mut again| again.init(store, leaf, chain, |again| again.verify_cert()));
+        .and_then(|mut again| again.init(store, leaf, chain, X509StoreContextRef::verify_cert));
     verified.unwrap_or(false)
 }

@@ -47,18 +47,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             clippy::result_large_err,
             reason = "the type is the WebSocket library's"
         )]
-        let choose = |request: &Request, mut response: Response| match sub_protocol(request) {
-            Some(name) => {
-                (response.headers_mut())
-                    .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
-                Ok(response)
-            }
-            None => {
-                let mut refusal = ErrorResponse::new(Some(
-                    "MQTT over WebSocket needs the sub-protocol \"mqtt\"\n".to_owned(),
-                ));
-                *refusal.status_mut() = StatusCode::BAD_REQUEST;
-                Err(refusal)
+        let choose = |request: &Request, mut response: Response| {
+            let headers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+            match sub_protocol(headers.iter().filter_map(|value| value.to_str().ok())) {
+                Some(name) => {
+                    (response.headers_mut())
+                        .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+                    Ok(response)
+                }
+                None => {
+                    let mut refusal = ErrorResponse::new(Some(
+                        "MQTT over WebSocket needs the sub-protocol \"mqtt\"\n".to_owned(),
+                    ));
+                    *refusal.status_mut() = StatusCode::BAD_REQUEST;
+                    Err(refusal)
+                }
             }
         };
         let inner = tokio_tungstenite::accept_hdr_async_with_config(
@@ -118,10 +121,10 @@ fn configuration(longest: usize) -> WebSocketConfig {
         .max_frame_size(Some(longest))
 }
 
-fn sub_protocol(request: &Request) -> Option<&'static str> {
-    let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    let offers = offers.iter().filter_map(|value| value.to_str().ok());
-    let offered: Vec<&str> = offers
+/// The sub-protocol to answer with, by the request's `Sec-WebSocket-Protocol` headers; `None`: it does not want MQTT.
+pub fn sub_protocol<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
+    let offered: Vec<&str> = headers
+        .into_iter()
         .flat_map(|list| list.split(','))
         .map(str::trim)
         .collect();
