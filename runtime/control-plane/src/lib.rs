@@ -21,5 +21,5 @@ pub mod sts;
 
 /// Every service that is dispatched by its table. A new one adds its line here, and its tables to [`state::SCHEMAS`].
 pub fn services() -> Vec<http::Service> {
-    vec![sts::service(), iam::service()]
+    vec![sts::service(), iam::service(), iot::service()]
 }

@@ -17,7 +17,7 @@ pub mod users;
 pub use account::Account;
 pub use endpoints::Endpoints;
 
-use crate::pki::Pki;
+use crate::{iot::registry::Registry, pki::Pki};
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use std::{
@@ -50,6 +50,8 @@ pub struct State {
     pub account: Account,
     /// The authority and the server's own certificate.
     pub pki: Pki,
+    /// What connections need to know of things and certificates.
+    pub registry: Registry,
     /// Where to reach what is served, once it is.
     pub endpoints: ArcSwap<Endpoints>,
     /// The data folder.
@@ -63,11 +65,13 @@ impl State {
         let file = folder.join("state.db");
         let database = Database::open(&file, SCHEMAS)?;
         let account = Account::open(&database, settings)?;
+        let registry = Registry::new(database.clone());
         let pki = Pki::open(&folder.join("pki"), &settings.names)?;
         Ok(Self {
             database,
             account,
             pki,
+            registry,
             endpoints: ArcSwap::from_pointee(Endpoints::default()),
             folder: folder.to_owned(),
         })

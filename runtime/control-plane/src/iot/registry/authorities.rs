@@ -15,13 +15,33 @@ use serde_json::Value;
 /// The operations of authorities.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::new("GetRegistrationCode", "GET /registrationcode", registration_code),
-        Operation::new("DeleteRegistrationCode", "DELETE /registrationcode", delete_registration_code),
+        Operation::new(
+            "GetRegistrationCode",
+            "GET /registrationcode",
+            registration_code,
+        ),
+        Operation::new(
+            "DeleteRegistrationCode",
+            "DELETE /registrationcode",
+            delete_registration_code,
+        ),
         Operation::new("RegisterCACertificate", "POST /cacertificate", register),
-        Operation::new("DescribeCACertificate", "GET /cacertificate/{caCertificateId}", describe),
+        Operation::new(
+            "DescribeCACertificate",
+            "GET /cacertificate/{caCertificateId}",
+            describe,
+        ),
         Operation::new("ListCACertificates", "GET /cacertificates", list),
-        Operation::new("UpdateCACertificate", "PUT /cacertificate/{caCertificateId}", update),
-        Operation::new("DeleteCACertificate", "DELETE /cacertificate/{caCertificateId}", delete),
+        Operation::new(
+            "UpdateCACertificate",
+            "PUT /cacertificate/{caCertificateId}",
+            update,
+        ),
+        Operation::new(
+            "DeleteCACertificate",
+            "DELETE /cacertificate/{caCertificateId}",
+            delete,
+        ),
     ]
 }
 
@@ -64,13 +84,25 @@ impl Record {
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "CertificateValidationException", message)
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "CertificateValidationException",
+        message,
+    )
 }
 
 /// The registered, active authority that signed a certificate.
-pub(super) fn issuer_of(t: &Transaction<'_>, parsed: &Parsed, pem: Option<&str>) -> Result<String, ApiError> {
+pub(super) fn issuer_of(
+    t: &Transaction<'_>,
+    parsed: &Parsed,
+    pem: Option<&str>,
+) -> Result<String, ApiError> {
     let wanted = match pem {
-        Some(pem) => Some(parse(pem).map_err(|why| invalid(format!("The CA certificate is not valid: {why}")))?.id),
+        Some(pem) => Some(
+            parse(pem)
+                .map_err(|why| invalid(format!("The CA certificate is not valid: {why}")))?
+                .id,
+        ),
         None => None,
     };
     let mut statement = t.prepare_cached("SELECT * FROM iot_authority WHERE status = 'ACTIVE'")?;
@@ -91,7 +123,9 @@ pub(super) fn issuer_of(t: &Transaction<'_>, parsed: &Parsed, pem: Option<&str>)
 }
 
 fn signed_by(certificate: &X509, authority: &X509) -> bool {
-    let verified = authority.public_key().and_then(|key| certificate.verify(&key));
+    let verified = authority
+        .public_key()
+        .and_then(|key| certificate.verify(&key));
     verified.unwrap_or(false)
 }
 
@@ -106,7 +140,10 @@ fn code(t: &Transaction<'_>) -> Result<Option<String>, ApiError> {
     Ok(t.query_row(sql, [], |row| row.get(0)).optional()?)
 }
 
-async fn registration_code(context: Context, _input: Empty) -> Result<RegistrationCodeOutput, ApiError> {
+async fn registration_code(
+    context: Context,
+    _input: Empty,
+) -> Result<RegistrationCodeOutput, ApiError> {
     let registration_code = context
         .database()
         .write(|t| {
@@ -116,7 +153,10 @@ async fn registration_code(context: Context, _input: Empty) -> Result<Registrati
             let mut bytes = [0; 32];
             openssl::rand::rand_bytes(&mut bytes)?;
             let code: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            t.execute("INSERT INTO iot_setting (name, value) VALUES ('registration_code', ?1)", [&code])?;
+            t.execute(
+                "INSERT INTO iot_setting (name, value) VALUES ('registration_code', ?1)",
+                [&code],
+            )?;
             Ok::<_, ApiError>(code)
         })
         .await?;
@@ -127,7 +167,10 @@ async fn delete_registration_code(context: Context, _input: Empty) -> Result<Emp
     context
         .database()
         .write(|t| {
-            t.execute("DELETE FROM iot_setting WHERE name = 'registration_code'", [])?;
+            t.execute(
+                "DELETE FROM iot_setting WHERE name = 'registration_code'",
+                [],
+            )?;
             Ok(Empty {})
         })
         .await
@@ -157,20 +200,26 @@ struct RegisterOutput {
 async fn register(context: Context, input: RegisterInput) -> Result<RegisterOutput, ApiError> {
     let mode = input.certificate_mode.unwrap_or_else(|| "DEFAULT".into());
     validate::one_of("certificateMode", &mode, &["DEFAULT", "SNI_ONLY"])?;
-    let parsed = parse(&input.ca_certificate).map_err(|why| invalid(format!("The CA certificate is not valid: {why}")))?;
-    let verification = match (&input.verification_certificate, mode.as_str()) {
-        (Some(pem), _) => Some(parse(pem).map_err(|why| invalid(format!("The verification certificate is not valid: {why}")))?),
-        (None, "SNI_ONLY") => None,
-        (None, _) => {
-            return Err(ApiError::invalid(
-                "verificationCertificate is required when certificateMode is DEFAULT",
-            ));
-        }
-    };
+    let parsed = parse(&input.ca_certificate)
+        .map_err(|why| invalid(format!("The CA certificate is not valid: {why}")))?;
+    let verification =
+        match (&input.verification_certificate, mode.as_str()) {
+            (Some(pem), _) => Some(parse(pem).map_err(|why| {
+                invalid(format!("The verification certificate is not valid: {why}"))
+            })?),
+            (None, "SNI_ONLY") => None,
+            (None, _) => {
+                return Err(ApiError::invalid(
+                    "verificationCertificate is required when certificateMode is DEFAULT",
+                ));
+            }
+        };
     if let Some(verification) = &verification
         && !signed_by(&verification.certificate, &parsed.certificate)
     {
-        return Err(invalid("The verification certificate is not signed by the CA certificate"));
+        return Err(invalid(
+            "The verification certificate is not signed by the CA certificate",
+        ));
     }
     let own = context.arn("iot", &format!("cacert/{}", parsed.id));
     let (id, arn) = (parsed.id.clone(), own.clone());
@@ -179,7 +228,7 @@ async fn register(context: Context, input: RegisterInput) -> Result<RegisterOutp
         .write(move |t| {
             if let Some(verification) = verification {
                 let name = verification.certificate.subject_name().entries_by_nid(Nid::COMMONNAME).next();
-                let name = name.and_then(|entry| entry.data().as_utf8().ok()).map(|name| name.to_string());
+                let name = name.and_then(|entry| entry.data().to_string().ok());
                 if name.is_none() || name != code(t)? {
                     return Err(ApiError::new(
                         StatusCode::BAD_REQUEST,
@@ -255,8 +304,15 @@ fn arn(context: &Context, id: &str) -> String {
 async fn describe(context: Context, input: IdInput) -> Result<DescribeOutput, ApiError> {
     let id = input.ca_certificate_id;
     super::certificates::check_id(&id)?;
-    let found = context.database().read(move |t| Record::get(t, &id)).await?;
-    let registration_config = found.registration.as_deref().map(serde_json::from_str).transpose()?;
+    let found = context
+        .database()
+        .read(move |t| Record::get(t, &id))
+        .await?;
+    let registration_config = found
+        .registration
+        .as_deref()
+        .map(serde_json::from_str)
+        .transpose()?;
     Ok(DescribeOutput {
         certificate_description: Description {
             certificate_arn: arn(&context, &found.id),
@@ -304,12 +360,20 @@ struct ListOutput {
 }
 
 async fn list(context: Context, input: ListInput) -> Result<ListOutput, ApiError> {
-    let page = Page::of(&context, input.page_size, 1..=250, 25, input.marker.as_deref(), "")?;
+    let page = Page::of(
+        &context,
+        input.page_size,
+        1..=250,
+        25,
+        input.marker.as_deref(),
+        "",
+    )?;
     let (after, fetch) = (page.after().unwrap_or_default().to_owned(), page.fetch());
     let found = context
         .database()
         .read(move |t| {
-            let mut statement = t.prepare_cached("SELECT * FROM iot_authority WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+            let mut statement =
+                t.prepare_cached("SELECT * FROM iot_authority WHERE id > ?1 ORDER BY id LIMIT ?2")?;
             let rows = statement.query_map((after, fetch), Record::read)?;
             Ok::<_, ApiError>(rows.collect::<Result<Vec<_>, _>>()?)
         })

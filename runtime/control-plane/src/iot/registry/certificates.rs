@@ -30,15 +30,43 @@ const STATUSES: &[&str] = &["ACTIVE", "INACTIVE", "REVOKED"];
 /// The operations of certificates.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::new("CreateKeysAndCertificate", "POST /keys-and-certificate", create_keys),
+        Operation::new(
+            "CreateKeysAndCertificate",
+            "POST /keys-and-certificate",
+            create_keys,
+        ),
         Operation::new("CreateCertificateFromCsr", "POST /certificates", from_csr),
-        Operation::new("RegisterCertificate", "POST /certificate/register", register),
-        Operation::new("RegisterCertificateWithoutCA", "POST /certificate/register-no-ca", register_alone),
-        Operation::new("DescribeCertificate", "GET /certificates/{certificateId}", describe),
+        Operation::new(
+            "RegisterCertificate",
+            "POST /certificate/register",
+            register,
+        ),
+        Operation::new(
+            "RegisterCertificateWithoutCA",
+            "POST /certificate/register-no-ca",
+            register_alone,
+        ),
+        Operation::new(
+            "DescribeCertificate",
+            "GET /certificates/{certificateId}",
+            describe,
+        ),
         Operation::new("ListCertificates", "GET /certificates", list),
-        Operation::new("ListCertificatesByCA", "GET /certificates-by-ca/{caCertificateId}", list_by_authority),
-        Operation::new("UpdateCertificate", "PUT /certificates/{certificateId}", update),
-        Operation::new("DeleteCertificate", "DELETE /certificates/{certificateId}", delete),
+        Operation::new(
+            "ListCertificatesByCA",
+            "GET /certificates-by-ca/{caCertificateId}",
+            list_by_authority,
+        ),
+        Operation::new(
+            "UpdateCertificate",
+            "PUT /certificates/{certificateId}",
+            update,
+        ),
+        Operation::new(
+            "DeleteCertificate",
+            "DELETE /certificates/{certificateId}",
+            delete,
+        ),
     ]
 }
 
@@ -69,7 +97,9 @@ pub fn make(pki: &Pki) -> Result<Made, ApiError> {
         common_name: COMMON_NAME.into(),
         names: Vec::new(),
     };
-    let pair = pki.authority.issue_with_key(&subject, Usage::Client, LIFETIME)?;
+    let pair = pki
+        .authority
+        .issue_with_key(&subject, Usage::Client, LIFETIME)?;
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(ApiError::internal);
     let pem = text(pair.certificate.to_pem()?)?;
     Ok(Made {
@@ -85,8 +115,11 @@ pub fn make(pki: &Pki) -> Result<Made, ApiError> {
 /// Signs a certificate for a signing request.
 pub fn sign(pki: &Pki, csr: &str) -> Result<Made, ApiError> {
     let refuse = |why: &str| ApiError::invalid(format!("CSR is invalid: {why}"));
-    let request = X509Req::from_pem(csr.as_bytes()).map_err(|_| refuse("it is not a PEM of a certificate signing request"))?;
-    let key: PKey<Public> = request.public_key().map_err(|_| refuse("its key cannot be read"))?;
+    let request = X509Req::from_pem(csr.as_bytes())
+        .map_err(|_| refuse("it is not a PEM of a certificate signing request"))?;
+    let key: PKey<Public> = request
+        .public_key()
+        .map_err(|_| refuse("its key cannot be read"))?;
     if !request.verify(&key).unwrap_or(false) {
         return Err(refuse("its signature is not that of its key"));
     }
@@ -95,13 +128,15 @@ pub fn sign(pki: &Pki, csr: &str) -> Result<Made, ApiError> {
         .subject_name()
         .entries_by_nid(openssl::nid::Nid::COMMONNAME)
         .next()
-        .and_then(|entry| entry.data().as_utf8().ok())
-        .map_or_else(|| COMMON_NAME.to_owned(), |name| name.to_string());
+        .and_then(|entry| entry.data().to_string().ok())
+        .unwrap_or_else(|| COMMON_NAME.to_owned());
     let subject = Subject {
         common_name,
         names: Vec::new(),
     };
-    let certificate = pki.authority.issue(&key, &subject, Usage::Client, LIFETIME)?;
+    let certificate = pki
+        .authority
+        .issue(&key, &subject, Usage::Client, LIFETIME)?;
     let pem = String::from_utf8(certificate.to_pem()?).map_err(ApiError::internal)?;
     Ok(Made {
         id: parse(&pem).map_err(ApiError::internal)?.id,
@@ -132,7 +167,9 @@ impl Record {
     /// The certificate of a fingerprint.
     pub fn find(t: &Transaction<'_>, id: &str) -> Result<Option<Self>, ApiError> {
         let sql = "SELECT * FROM iot_certificate WHERE id = ?1";
-        Ok(t.prepare_cached(sql)?.query_row([id], Self::read).optional()?)
+        Ok(t.prepare_cached(sql)?
+            .query_row([id], Self::read)
+            .optional()?)
     }
 
     /// The certificate of a fingerprint, or the error that AWS IoT has for its absence.
@@ -157,18 +194,37 @@ impl Record {
 }
 
 fn not_found(id: &str) -> ApiError {
-    ApiError::not_found(format!("The certificate given in the principal does not exist. CertificateId={id}"))
+    ApiError::not_found(format!(
+        "The certificate given in the principal does not exist. CertificateId={id}"
+    ))
 }
 
 /// Checks a certificate id: 64 hexadecimal digits.
 pub(super) fn check_id(id: &str) -> Result<(), ApiError> {
-    validate::name("certificateId", id, 64..=64, |c| c.is_ascii_hexdigit(), "(0x)?[a-fA-F0-9]+")
+    validate::name(
+        "certificateId",
+        id,
+        64..=64,
+        |c| c.is_ascii_hexdigit(),
+        "(0x)?[a-fA-F0-9]+",
+    )
 }
 
 /// Keeps a certificate. One that is kept already is an error.
-pub fn keep(t: &Transaction<'_>, arn: &str, parsed: &Parsed, status: &str, mode: &str, authority: Option<&str>) -> Result<(), ApiError> {
+pub fn keep(
+    t: &Transaction<'_>,
+    arn: &str,
+    parsed: &Parsed,
+    status: &str,
+    mode: &str,
+    authority: Option<&str>,
+) -> Result<(), ApiError> {
     if Record::find(t, &parsed.id)?.is_some() {
-        return Err(names::already_exists("The certificate is already provisioned or registered", arn, &parsed.id));
+        return Err(names::already_exists(
+            "The certificate is already provisioned or registered",
+            arn,
+            &parsed.id,
+        ));
     }
     let now = Timestamp::now();
     t.prepare_cached(
@@ -185,7 +241,10 @@ pub fn set_status(t: &Transaction<'_>, id: &str, status: &str) -> Result<bool, A
     if record.status == status {
         return Ok(false);
     }
-    t.execute("UPDATE iot_certificate SET status = ?2, modified = ?3 WHERE id = ?1", (id, status, Timestamp::now()))?;
+    t.execute(
+        "UPDATE iot_certificate SET status = ?2, modified = ?3 WHERE id = ?1",
+        (id, status, Timestamp::now()),
+    )?;
     Ok(true)
 }
 
@@ -194,10 +253,19 @@ fn arn(context: &Context, id: &str) -> String {
 }
 
 /// Keeps what was made or registered, and tells.
-async fn store(context: &Context, parsed: Parsed, status: &'static str, mode: &'static str, authority: Option<String>) -> Result<String, ApiError> {
+async fn store(
+    context: &Context,
+    parsed: Parsed,
+    status: &'static str,
+    mode: &'static str,
+    authority: Option<String>,
+) -> Result<String, ApiError> {
     let (own, id) = (arn(context, &parsed.id), parsed.id.clone());
     let arn = own.clone();
-    context.database().write(move |t| keep(t, &arn, &parsed, status, mode, authority.as_deref())).await?;
+    context
+        .database()
+        .write(move |t| keep(t, &arn, &parsed, status, mode, authority.as_deref()))
+        .await?;
     context.state.registry.tell(Event::CertificateChanged {
         certificate: id,
         status: Some(status.into()),
@@ -256,7 +324,11 @@ async fn from_csr(context: Context, input: FromCsrInput) -> Result<CreateOutput,
 }
 
 fn invalid_certificate(why: impl std::fmt::Display) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "CertificateValidationException", format!("The certificate is not valid: {why}"))
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "CertificateValidationException",
+        format!("The certificate is not valid: {why}"),
+    )
 }
 
 #[derive(Deserialize)]
@@ -292,7 +364,10 @@ async fn register(context: Context, input: RegisterInput) -> Result<RegisterOutp
     let parsed = parse(&input.certificate_pem).map_err(invalid_certificate)?;
     let issuer = input.ca_certificate_pem;
     let (candidate, id) = (parsed.clone(), parsed.id.clone());
-    let authority = context.database().read(move |t| authorities::issuer_of(t, &candidate, issuer.as_deref())).await?;
+    let authority = context
+        .database()
+        .read(move |t| authorities::issuer_of(t, &candidate, issuer.as_deref()))
+        .await?;
     let arn = store(&context, parsed, status, "DEFAULT", Some(authority)).await?;
     Ok(RegisterOutput {
         certificate_arn: arn,
@@ -307,7 +382,10 @@ struct RegisterAloneInput {
     status: Option<String>,
 }
 
-async fn register_alone(context: Context, input: RegisterAloneInput) -> Result<RegisterOutput, ApiError> {
+async fn register_alone(
+    context: Context,
+    input: RegisterAloneInput,
+) -> Result<RegisterOutput, ApiError> {
     let status = registered_status(input.status.as_deref(), false)?;
     let parsed = parse(&input.certificate_pem).map_err(invalid_certificate)?;
     let id = parsed.id.clone();
@@ -358,7 +436,10 @@ struct DescribeOutput {
 async fn describe(context: Context, input: IdInput) -> Result<DescribeOutput, ApiError> {
     let id = input.certificate_id;
     check_id(&id)?;
-    let found = context.database().read(move |t| Record::get(t, &id)).await?;
+    let found = context
+        .database()
+        .read(move |t| Record::get(t, &id))
+        .await?;
     Ok(DescribeOutput {
         certificate_description: Description {
             certificate_arn: arn(&context, &found.id),
@@ -420,7 +501,14 @@ async fn list_by_authority(context: Context, input: ListInput) -> Result<ListOut
 async fn listed(context: Context, input: ListInput) -> Result<ListOutput, ApiError> {
     let (authority, ascending) = (input.ca_certificate_id, input.is_ascending_order);
     let filters = format!("{authority:?}{ascending}");
-    let page = Page::of(&context, input.page_size, 1..=250, 25, input.marker.as_deref(), filters)?;
+    let page = Page::of(
+        &context,
+        input.page_size,
+        1..=250,
+        25,
+        input.marker.as_deref(),
+        filters,
+    )?;
     // The place in the list: the time in milliseconds, and the id among those of one time.
     let after = page.after().and_then(|place| place.split_once(' '));
     let after = after.and_then(|(time, id)| Some((time.parse::<i64>().ok()?, id.to_owned())));
@@ -445,7 +533,9 @@ async fn listed(context: Context, input: ListInput) -> Result<ListOutput, ApiErr
             Ok::<_, ApiError>(rows.collect::<Result<Vec<_>, _>>()?)
         })
         .await?;
-    let (found, next_marker) = page.finish(found, |found| format!("{} {}", found.created.millis(), found.id));
+    let (found, next_marker) = page.finish(found, |found| {
+        format!("{} {}", found.created.millis(), found.id)
+    });
     let item = |found: Record| ListItem {
         certificate_arn: arn(&context, &found.id),
         certificate_id: found.id,
@@ -471,7 +561,10 @@ async fn update(context: Context, input: UpdateInput) -> Result<Empty, ApiError>
     check_id(&id)?;
     validate::one_of("newStatus", &status, STATUSES)?;
     let (key, new) = (id.clone(), status.clone());
-    let changed = context.database().write(move |t| set_status(t, &key, &new)).await?;
+    let changed = context
+        .database()
+        .write(move |t| set_status(t, &key, &new))
+        .await?;
     if changed {
         context.state.registry.refresh(vec![id.clone()]).await?;
         context.state.registry.tell(Event::CertificateChanged {

@@ -18,16 +18,52 @@ const MAX_GROUPS_OF_THING: i64 = 10;
 /// The operations of groups.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::new("CreateThingGroup", "POST /thing-groups/{thingGroupName}", create),
-        Operation::new("DescribeThingGroup", "GET /thing-groups/{thingGroupName}", describe),
+        Operation::new(
+            "CreateThingGroup",
+            "POST /thing-groups/{thingGroupName}",
+            create,
+        ),
+        Operation::new(
+            "DescribeThingGroup",
+            "GET /thing-groups/{thingGroupName}",
+            describe,
+        ),
         Operation::new("ListThingGroups", "GET /thing-groups", list),
-        Operation::new("UpdateThingGroup", "PATCH /thing-groups/{thingGroupName}", update),
-        Operation::new("DeleteThingGroup", "DELETE /thing-groups/{thingGroupName}", delete),
-        Operation::new("AddThingToThingGroup", "PUT /thing-groups/addThingToThingGroup", add_thing),
-        Operation::new("RemoveThingFromThingGroup", "PUT /thing-groups/removeThingFromThingGroup", remove_thing),
-        Operation::new("UpdateThingGroupsForThing", "PUT /thing-groups/updateThingGroupsForThing", update_groups),
-        Operation::new("ListThingsInThingGroup", "GET /thing-groups/{thingGroupName}/things", list_things),
-        Operation::new("ListThingGroupsForThing", "GET /things/{thingName}/thing-groups", list_groups),
+        Operation::new(
+            "UpdateThingGroup",
+            "PATCH /thing-groups/{thingGroupName}",
+            update,
+        ),
+        Operation::new(
+            "DeleteThingGroup",
+            "DELETE /thing-groups/{thingGroupName}",
+            delete,
+        ),
+        Operation::new(
+            "AddThingToThingGroup",
+            "PUT /thing-groups/addThingToThingGroup",
+            add_thing,
+        ),
+        Operation::new(
+            "RemoveThingFromThingGroup",
+            "PUT /thing-groups/removeThingFromThingGroup",
+            remove_thing,
+        ),
+        Operation::new(
+            "UpdateThingGroupsForThing",
+            "PUT /thing-groups/updateThingGroupsForThing",
+            update_groups,
+        ),
+        Operation::new(
+            "ListThingsInThingGroup",
+            "GET /thing-groups/{thingGroupName}/things",
+            list_things,
+        ),
+        Operation::new(
+            "ListThingGroupsForThing",
+            "GET /things/{thingName}/thing-groups",
+            list_groups,
+        ),
     ]
 }
 
@@ -54,7 +90,9 @@ impl Group {
     /// The group of a name.
     pub fn find(t: &Transaction<'_>, name: &str) -> Result<Option<Self>, ApiError> {
         let sql = "SELECT * FROM iot_group WHERE name = ?1";
-        Ok(t.prepare_cached(sql)?.query_row([name], Self::read).optional()?)
+        Ok(t.prepare_cached(sql)?
+            .query_row([name], Self::read)
+            .optional()?)
     }
 
     /// The group of a name, or the error that AWS IoT has for its absence.
@@ -138,7 +176,11 @@ struct AttributePayload {
 impl Properties {
     fn check(&self) -> Result<(), ApiError> {
         if let Some(description) = &self.thing_group_description {
-            validate::length("thingGroupProperties.thingGroupDescription", description, 0..=2028)?;
+            validate::length(
+                "thingGroupProperties.thingGroupDescription",
+                description,
+                0..=2028,
+            )?;
         }
         match &self.attribute_payload {
             Some(payload) => things::check_attributes(&payload.attributes),
@@ -269,7 +311,10 @@ async fn describe(context: Context, input: NameInput) -> Result<DescribeOutput, 
             Ok::<_, ApiError>((group, above))
         })
         .await?;
-    let above = above.into_iter().map(|name| NameAndArn::new(&context, name)).collect();
+    let above = above
+        .into_iter()
+        .map(|name| NameAndArn::new(&context, name))
+        .collect();
     Ok(DescribeOutput {
         thing_group_arn: arn(&context, &group.name),
         thing_group_name: group.name,
@@ -309,7 +354,10 @@ struct ListOutput {
 }
 
 async fn list(context: Context, input: ListInput) -> Result<ListOutput, ApiError> {
-    let filters = format!("{:?}{:?}{:?}", input.parent_group, input.name_prefix_filter, input.recursive);
+    let filters = format!(
+        "{:?}{:?}{:?}",
+        input.parent_group, input.name_prefix_filter, input.recursive
+    );
     let token = input.next_token.as_deref();
     let page = Page::of(&context, input.max_results, 1..=250, 25, token, filters)?;
     let (after, fetch) = (page.after().unwrap_or_default().to_owned(), page.fetch());
@@ -345,7 +393,10 @@ async fn list(context: Context, input: ListInput) -> Result<ListOutput, ApiError
         .await?;
     let (found, next_token) = page.finish(found, Clone::clone);
     Ok(ListOutput {
-        thing_groups: found.into_iter().map(|name| NameAndArn::new(&context, name)).collect(),
+        thing_groups: found
+            .into_iter()
+            .map(|name| NameAndArn::new(&context, name))
+            .collect(),
         next_token,
     })
 }
@@ -439,7 +490,10 @@ async fn delete(context: Context, input: DeleteInput) -> Result<Empty, ApiError>
         .await?;
     if let Some(affected) = affected {
         context.state.registry.refresh(affected).await?;
-        context.state.registry.tell(Event::GroupDeleted { group: name });
+        context
+            .state
+            .registry
+            .tell(Event::GroupDeleted { group: name });
     }
     Ok(Empty {})
 }
@@ -456,18 +510,32 @@ struct MembershipInput {
 impl MembershipInput {
     /// Group and thing, each named or by its ARN; an ARN must agree with a name.
     fn names(self) -> Result<(String, String), ApiError> {
-        let group = one(self.thing_group_name, self.thing_group_arn, "thinggroup", "thingGroup")?;
-        let thing = one(self.thing_name, self.thing_arn, "thing", "thing")?;
+        let group = one(
+            self.thing_group_name,
+            self.thing_group_arn.as_deref(),
+            "thinggroup",
+            "thingGroup",
+        )?;
+        let thing = one(self.thing_name, self.thing_arn.as_deref(), "thing", "thing")?;
         Ok((group, thing))
     }
 }
 
-fn one(name: Option<String>, arn: Option<String>, kind: &str, member: &str) -> Result<String, ApiError> {
-    let by_arn = match &arn {
+fn one(
+    name: Option<String>,
+    arn: Option<&str>,
+    kind: &str,
+    member: &str,
+) -> Result<String, ApiError> {
+    let by_arn = match arn {
         None => None,
         Some(arn) => match names::of_arn(arn, kind) {
             Some(name) => Some(name.to_owned()),
-            None => return Err(ApiError::invalid(format!("{member}Arn {arn} is not the ARN of a {kind}"))),
+            None => {
+                return Err(ApiError::invalid(format!(
+                    "{member}Arn {arn} is not the ARN of a {kind}"
+                )));
+            }
         },
     };
     match (name, by_arn) {
@@ -475,7 +543,9 @@ fn one(name: Option<String>, arn: Option<String>, kind: &str, member: &str) -> R
             "{member}Name {name} and {member}Arn do not name the same"
         ))),
         (Some(name), _) | (None, Some(name)) => Ok(name),
-        (None, None) => Err(ApiError::invalid(format!("{member}Name or {member}Arn must be given"))),
+        (None, None) => Err(ApiError::invalid(format!(
+            "{member}Name or {member}Arn must be given"
+        ))),
     }
 }
 
@@ -488,14 +558,22 @@ pub fn put(t: &Transaction<'_>, group: &str, thing: &str) -> Result<Option<Vec<S
         return Ok(None);
     }
     let sql = "SELECT count(*) FROM iot_group_member WHERE thing = ?1";
-    let count: i64 = t.prepare_cached(sql)?.query_row([thing], |row| row.get(0))?;
+    let count: i64 = t
+        .prepare_cached(sql)?
+        .query_row([thing], |row| row.get(0))?;
     if count > MAX_GROUPS_OF_THING {
-        return Err(ApiError::invalid(format!("A thing may be in at most {MAX_GROUPS_OF_THING} thing groups")));
+        return Err(ApiError::invalid(format!(
+            "A thing may be in at most {MAX_GROUPS_OF_THING} thing groups"
+        )));
     }
     memory::certificates_of_thing(t, thing).map(Some)
 }
 
-fn take(t: &Transaction<'_>, group: &str, thing: &str) -> Result<Option<Vec<String>>, ApiError> {
+pub(super) fn take(
+    t: &Transaction<'_>,
+    group: &str,
+    thing: &str,
+) -> Result<Option<Vec<String>>, ApiError> {
     Group::get(t, group)?;
     Thing::get(t, thing)?;
     let sql = "DELETE FROM iot_group_member WHERE grouped = ?1 AND thing = ?2";
@@ -529,11 +607,22 @@ async fn update_groups(context: Context, input: UpdateGroupsInput) -> Result<Emp
     let Some(thing) = input.thing_name else {
         return Err(ApiError::invalid("thingName must be given"));
     };
-    change(&context, &input.thing_groups_to_add, &input.thing_groups_to_remove, &thing).await
+    change(
+        &context,
+        &input.thing_groups_to_add,
+        &input.thing_groups_to_remove,
+        &thing,
+    )
+    .await
 }
 
 /// Alters a thing's memberships, all or none, and tells of those that are new or gone.
-async fn change(context: &Context, add: &[String], remove: &[String], thing: &str) -> Result<Empty, ApiError> {
+async fn change(
+    context: &Context,
+    add: &[String],
+    remove: &[String],
+    thing: &str,
+) -> Result<Empty, ApiError> {
     let (adding, removing, key) = (add.to_vec(), remove.to_vec(), thing.to_owned());
     let (events, affected) = context
         .database()
@@ -543,13 +632,19 @@ async fn change(context: &Context, add: &[String], remove: &[String], thing: &st
             for group in removing {
                 if let Some(certificates) = take(t, &group, &key)? {
                     affected.extend(certificates);
-                    events.push(Event::ThingRemoved { thing: key.clone(), group });
+                    events.push(Event::ThingRemoved {
+                        thing: key.clone(),
+                        group,
+                    });
                 }
             }
             for group in adding {
                 if let Some(certificates) = put(t, &group, &key)? {
                     affected.extend(certificates);
-                    events.push(Event::ThingAdded { thing: key.clone(), group });
+                    events.push(Event::ThingAdded {
+                        thing: key.clone(),
+                        group,
+                    });
                 }
             }
             Ok::<_, ApiError>((events, affected))
@@ -580,11 +675,21 @@ struct ListThingsOutput {
     next_token: Option<String>,
 }
 
-async fn list_things(context: Context, input: ListThingsInput) -> Result<ListThingsOutput, ApiError> {
+async fn list_things(
+    context: Context,
+    input: ListThingsInput,
+) -> Result<ListThingsOutput, ApiError> {
     let name = input.thing_group_name;
     let recursive = input.recursive;
     let token = input.next_token.as_deref();
-    let page = Page::of(&context, input.max_results, 1..=250, 25, token, format!("{name}\0{recursive}"))?;
+    let page = Page::of(
+        &context,
+        input.max_results,
+        1..=250,
+        25,
+        token,
+        format!("{name}\0{recursive}"),
+    )?;
     let (after, fetch) = (page.after().unwrap_or_default().to_owned(), page.fetch());
     let found = context
         .database()
@@ -630,7 +735,10 @@ async fn list_groups(context: Context, input: ListGroupsInput) -> Result<ListOut
     let found = found.into_iter().filter(|group| *group > after).collect();
     let (found, next_token) = page.finish(found, Clone::clone);
     Ok(ListOutput {
-        thing_groups: found.into_iter().map(|name| NameAndArn::new(&context, name)).collect(),
+        thing_groups: found
+            .into_iter()
+            .map(|name| NameAndArn::new(&context, name))
+            .collect(),
         next_token,
     })
 }

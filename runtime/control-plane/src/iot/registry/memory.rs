@@ -93,13 +93,20 @@ pub struct Attached {
 impl Principal {
     /// Whether it may be used at all.
     pub fn active(&self) -> bool {
-        let claim_over = self.claim.as_ref().is_some_and(|(_, end)| *end <= Timestamp::now());
+        let claim_over = self
+            .claim
+            .as_ref()
+            .is_some_and(|(_, end)| *end <= Timestamp::now());
         self.status == "ACTIVE" && !claim_over
     }
 
     fn load(t: &Transaction<'_>, id: &str) -> Result<Option<Self>, ApiError> {
         let sql = "SELECT status FROM iot_certificate WHERE id = ?1";
-        let Some(status) = t.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()? else {
+        let Some(status) = t
+            .prepare_cached(sql)?
+            .query_row([id], |row| row.get(0))
+            .optional()?
+        else {
             return Ok(None);
         };
         let policies = documents(
@@ -109,7 +116,10 @@ impl Principal {
             id,
         )?;
         let sql = "SELECT template, expires FROM iot_claim WHERE certificate = ?1";
-        let claim = t.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let claim = t
+            .prepare_cached(sql)?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
         let mut things = BTreeMap::new();
         let sql = "SELECT thing, exclusive FROM iot_thing_principal WHERE certificate = ?1";
         let mut statement = t.prepare_cached(sql)?;
@@ -174,9 +184,18 @@ pub fn certificates_of_group(t: &Transaction<'_>, group: &str) -> Result<Vec<Str
 
 /// The certificates that a policy is attached to, itself or through groups.
 pub fn certificates_of_policy(t: &Transaction<'_>, policy: &str) -> Result<Vec<String>, ApiError> {
-    let mut all: BTreeSet<String> =
-        texts(t, "SELECT certificate FROM iot_certificate_policy WHERE policy = ?1", policy)?.into_iter().collect();
-    for group in texts(t, "SELECT grouped FROM iot_group_policy WHERE policy = ?1", policy)? {
+    let mut all: BTreeSet<String> = texts(
+        t,
+        "SELECT certificate FROM iot_certificate_policy WHERE policy = ?1",
+        policy,
+    )?
+    .into_iter()
+    .collect();
+    for group in texts(
+        t,
+        "SELECT grouped FROM iot_group_policy WHERE policy = ?1",
+        policy,
+    )? {
         all.extend(certificates_of_group(t, &group)?);
     }
     Ok(all.into_iter().collect())
@@ -222,7 +241,11 @@ impl Registry {
             return Ok(Some(found));
         }
         let key = id.to_owned();
-        let found = self.0.database.read(move |t| Principal::load(t, &key)).await?;
+        let found = self
+            .0
+            .database
+            .read(move |t| Principal::load(t, &key))
+            .await?;
         let found = found.map(Arc::new);
         if let Some(found) = &found {
             self.principals_mut(|principals| principals.insert(id.to_owned(), Arc::clone(found)));
@@ -234,7 +257,11 @@ impl Registry {
 
     /// A certificate that was loaded before: for decisions about messages.
     pub fn loaded(&self, id: &str) -> Option<Arc<Principal>> {
-        let principals = self.0.principals.read().unwrap_or_else(PoisonError::into_inner);
+        let principals = self
+            .0
+            .principals
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         principals.get(id).cloned()
     }
 
@@ -244,7 +271,13 @@ impl Registry {
     }
 
     fn principals_mut<T>(&self, work: impl FnOnce(&mut HashMap<String, Arc<Principal>>) -> T) -> T {
-        work(&mut self.0.principals.write().unwrap_or_else(PoisonError::into_inner))
+        work(
+            &mut self
+                .0
+                .principals
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Reads again those of the certificates that are loaded, and lets live sessions be asked anew.
@@ -256,7 +289,10 @@ impl Registry {
         }
         let load = move |t: &Transaction<'_>| {
             let load = |id: String| Ok((Principal::load(t, &id)?.map(Arc::new), id));
-            concerned.into_iter().map(load).collect::<Result<Vec<_>, ApiError>>()
+            concerned
+                .into_iter()
+                .map(load)
+                .collect::<Result<Vec<_>, ApiError>>()
         };
         let found = self.0.database.read(load).await?;
         self.principals_mut(|principals| {
@@ -267,7 +303,9 @@ impl Registry {
                 };
             }
         });
-        self.0.revision.send_modify(|revision| *revision = revision.wrapping_add(1));
+        self.0
+            .revision
+            .send_modify(|revision| *revision = revision.wrapping_add(1));
         Ok(())
     }
 

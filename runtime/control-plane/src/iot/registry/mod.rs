@@ -3,12 +3,26 @@
 //! Operations read and write the tables here. What connections need to know at once (may this certificate publish there?)
 //! is kept in memory by [`principals`], which every write that can alter an answer tells about it.
 
+pub mod aliases;
+pub mod authorities;
+pub mod certificates;
+pub mod endpoint;
 pub mod groups;
 pub mod memory;
 pub mod names;
+pub mod policies;
+pub mod principals;
+pub mod provision;
 pub mod tags;
+pub mod template;
+pub mod templates;
 pub mod things;
 pub mod types;
+pub mod x509;
+
+pub use memory::{Event, Principal, Registry};
+
+use crate::http::Operation;
 
 use store::Schema;
 
@@ -157,3 +171,23 @@ pub const SCHEMA: Schema = Schema {
         ) WITHOUT ROWID, STRICT;
     "],
 };
+
+/// Every operation of the registry.
+pub fn operations() -> Vec<Operation> {
+    [
+        things::operations(),
+        types::operations(),
+        groups::operations(),
+        certificates::operations(),
+        authorities::operations(),
+        principals::operations(),
+        policies::operations(),
+        aliases::operations(),
+        templates::operations(),
+        tags::operations(),
+        endpoint::operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -32,7 +32,10 @@ pub fn of_arn<'a>(arn: &'a str, kind: &str) -> Option<&'a str> {
     if service != "iot" {
         return None;
     }
-    resource.strip_prefix(kind)?.strip_prefix('/').filter(|name| !name.is_empty())
+    resource
+        .strip_prefix(kind)?
+        .strip_prefix('/')
+        .filter(|name| !name.is_empty())
 }
 
 /// `ResourceAlreadyExistsException`, with what exists.
@@ -76,7 +79,10 @@ mod tests {
         assert_eq!(of_arn(arn, "thinggroup"), Some("a:b"));
         assert_eq!(of_arn(arn, "thing"), None);
         assert_eq!(of_arn("arn:aws:s3:::thing/a", "thing"), None);
-        assert_eq!(of_arn("arn:aws:iot:us-east-1:123456789012:thing/", "thing"), None);
+        assert_eq!(
+            of_arn("arn:aws:iot:us-east-1:123456789012:thing/", "thing"),
+            None
+        );
         assert_eq!(of_arn("nonsense", "thing"), None);
     }
 }

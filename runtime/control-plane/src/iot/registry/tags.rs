@@ -43,7 +43,9 @@ pub(super) fn put(t: &Transaction<'_>, arn: &str, tags: Vec<Tag>) -> Result<(), 
             (arn, tag.key, tag.value),
         )?;
     }
-    let count: i64 = t.query_row("SELECT count(*) FROM iot_tag WHERE arn = ?1", [arn], |r| r.get(0))?;
+    let count: i64 = t.query_row("SELECT count(*) FROM iot_tag WHERE arn = ?1", [arn], |r| {
+        r.get(0)
+    })?;
     if count > MAX_TAGS {
         return Err(ApiError::new(
             StatusCode::GONE,
@@ -63,17 +65,39 @@ pub(super) fn clear(t: &Transaction<'_>, arn: &str) -> Result<(), ApiError> {
 /// Which table and key say that the resource of an ARN exists.
 fn exists(t: &Transaction<'_>, arn: &str) -> Result<(), ApiError> {
     let kinds = [
-        ("thinggroup", "SELECT EXISTS (SELECT 1 FROM iot_group WHERE name = ?1)"),
-        ("thingtype", "SELECT EXISTS (SELECT 1 FROM iot_thing_type WHERE name = ?1)"),
-        ("policy", "SELECT EXISTS (SELECT 1 FROM iot_policy WHERE name = ?1)"),
-        ("rolealias", "SELECT EXISTS (SELECT 1 FROM iot_role_alias WHERE name = ?1)"),
-        ("cacert", "SELECT EXISTS (SELECT 1 FROM iot_authority WHERE id = ?1)"),
-        ("provisioningtemplate", "SELECT EXISTS (SELECT 1 FROM iot_template WHERE name = ?1)"),
+        (
+            "thinggroup",
+            "SELECT EXISTS (SELECT 1 FROM iot_group WHERE name = ?1)",
+        ),
+        (
+            "thingtype",
+            "SELECT EXISTS (SELECT 1 FROM iot_thing_type WHERE name = ?1)",
+        ),
+        (
+            "policy",
+            "SELECT EXISTS (SELECT 1 FROM iot_policy WHERE name = ?1)",
+        ),
+        (
+            "rolealias",
+            "SELECT EXISTS (SELECT 1 FROM iot_role_alias WHERE name = ?1)",
+        ),
+        (
+            "cacert",
+            "SELECT EXISTS (SELECT 1 FROM iot_authority WHERE id = ?1)",
+        ),
+        (
+            "provisioningtemplate",
+            "SELECT EXISTS (SELECT 1 FROM iot_template WHERE name = ?1)",
+        ),
         ("job", "SELECT EXISTS (SELECT 1 FROM iot_job WHERE id = ?1)"),
     ];
-    let found = kinds.iter().find_map(|(kind, sql)| Some((super::names::of_arn(arn, kind)?, sql)));
+    let found = kinds
+        .iter()
+        .find_map(|(kind, sql)| Some((super::names::of_arn(arn, kind)?, sql)));
     let Some((name, sql)) = found else {
-        return Err(ApiError::invalid(format!("{arn} is no resource that can have tags")));
+        return Err(ApiError::invalid(format!(
+            "{arn} is no resource that can have tags"
+        )));
     };
     if t.query_row(sql, [name], |row| row.get(0))? {
         return Ok(());

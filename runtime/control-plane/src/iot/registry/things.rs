@@ -45,7 +45,11 @@ impl Thing {
     /// The thing of a name.
     pub fn find(t: &Transaction<'_>, name: &str) -> Result<Option<Self>, ApiError> {
         let sql = "SELECT name, id, type, version FROM iot_thing WHERE name = ?1";
-        let Some(mut found) = t.prepare_cached(sql)?.query_row([name], Self::read).optional()? else {
+        let Some(mut found) = t
+            .prepare_cached(sql)?
+            .query_row([name], Self::read)
+            .optional()?
+        else {
             return Ok(None);
         };
         found.attributes = attributes(t, name)?;
@@ -83,9 +87,19 @@ fn attributes(t: &Transaction<'_>, thing: &str) -> Result<Attributes, ApiError> 
 /// Checks an attribute's name.
 pub(super) fn attribute_name(name: &str) -> Result<(), ApiError> {
     let allowed = |c: char| {
-        c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ',' | '@' | '/' | ':' | '#' | '=' | '[' | ']' | '-')
+        c.is_ascii_alphanumeric()
+            || matches!(
+                c,
+                '_' | '.' | ',' | '@' | '/' | ':' | '#' | '=' | '[' | ']' | '-'
+            )
     };
-    validate::name("attributePayload.attributes", name, 1..=128, allowed, "[a-zA-Z0-9_.,@/:#=\\[\\]-]+")
+    validate::name(
+        "attributePayload.attributes",
+        name,
+        1..=128,
+        allowed,
+        "[a-zA-Z0-9_.,@/:#=\\[\\]-]+",
+    )
 }
 
 /// Checks attributes' names and values.
@@ -94,15 +108,28 @@ pub(super) fn check_attributes(attributes: &Attributes) -> Result<(), ApiError> 
         attribute_name(name)?;
         let allowed = |c: char| {
             c.is_ascii_alphanumeric()
-                || matches!(c, '_' | '.' | ',' | '@' | '/' | ':' | '#' | '=' | '[' | ']' | '-')
+                || matches!(
+                    c,
+                    '_' | '.' | ',' | '@' | '/' | ':' | '#' | '=' | '[' | ']' | '-'
+                )
         };
-        validate::name("attributePayload.attributes", value, 0..=800, allowed, "[a-zA-Z0-9_.,@/:#=\\[\\]-]*")?;
+        validate::name(
+            "attributePayload.attributes",
+            value,
+            0..=800,
+            allowed,
+            "[a-zA-Z0-9_.,@/:#=\\[\\]-]*",
+        )?;
     }
     Ok(())
 }
 
 fn count_attributes(attributes: &Attributes, kind: Option<&str>) -> Result<(), ApiError> {
-    let limit = if kind.is_some() { MAX_ATTRIBUTES_WITH_TYPE } else { MAX_ATTRIBUTES };
+    let limit = if kind.is_some() {
+        MAX_ATTRIBUTES_WITH_TYPE
+    } else {
+        MAX_ATTRIBUTES
+    };
     if attributes.len() <= limit {
         return Ok(());
     }
@@ -118,6 +145,13 @@ fn count_attributes(attributes: &Attributes, kind: Option<&str>) -> Result<(), A
 pub struct AttributePayload {
     attributes: Attributes,
     merge: bool,
+}
+
+impl AttributePayload {
+    /// Attributes to set, or with `merge` to add.
+    pub fn new(attributes: Attributes, merge: bool) -> Self {
+        Self { attributes, merge }
+    }
 }
 
 /// A new thing, by request or by a provisioning template.
@@ -143,7 +177,10 @@ pub fn add(t: &Transaction<'_>, new: &NewThing, arn: &str) -> Result<Thing, ApiE
         if found.kind == new.kind && found.attributes == attributes {
             return Ok(found);
         }
-        let message = format!("Thing {} already exists in account with different tags, attributes or thing type", new.name);
+        let message = format!(
+            "Thing {} already exists in account with different tags, attributes or thing type",
+            new.name
+        );
         return Err(names::already_exists(message, arn, &found.id));
     }
     if let Some(kind) = &new.kind {
@@ -156,20 +193,22 @@ pub fn add(t: &Transaction<'_>, new: &NewThing, arn: &str) -> Result<Thing, ApiE
         version: 1,
         attributes,
     };
-    t.prepare_cached("INSERT INTO iot_thing (name, id, type, created) VALUES (?1, ?2, ?3, ?4)")?.execute((
-        &thing.name,
-        &thing.id,
-        &thing.kind,
-        Timestamp::now(),
-    ))?;
+    t.prepare_cached("INSERT INTO iot_thing (name, id, type, created) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((&thing.name, &thing.id, &thing.kind, Timestamp::now()))?;
     write_attributes(t, &thing.name, &thing.attributes)?;
     Ok(thing)
 }
 
-fn write_attributes(t: &Transaction<'_>, thing: &str, attributes: &Attributes) -> Result<(), ApiError> {
-    t.prepare_cached("DELETE FROM iot_thing_attribute WHERE thing = ?1")?.execute([thing])?;
-    let mut insert =
-        t.prepare_cached("INSERT INTO iot_thing_attribute (thing, name, value) VALUES (?1, ?2, ?3)")?;
+fn write_attributes(
+    t: &Transaction<'_>,
+    thing: &str,
+    attributes: &Attributes,
+) -> Result<(), ApiError> {
+    t.prepare_cached("DELETE FROM iot_thing_attribute WHERE thing = ?1")?
+        .execute([thing])?;
+    let mut insert = t.prepare_cached(
+        "INSERT INTO iot_thing_attribute (thing, name, value) VALUES (?1, ?2, ?3)",
+    )?;
     for (name, value) in attributes {
         insert.execute((thing, name, value))?;
     }
@@ -238,7 +277,9 @@ struct CreateOutput {
 
 async fn create(context: Context, input: CreateInput) -> Result<CreateOutput, ApiError> {
     if let Some(group) = input.billing_group_name {
-        return Err(ApiError::not_found(format!("Billing group {group} not found")));
+        return Err(ApiError::not_found(format!(
+            "Billing group {group} not found"
+        )));
     }
     let arn = context.arn("iot", &format!("thing/{}", input.thing_name));
     let new = NewThing {
@@ -247,7 +288,10 @@ async fn create(context: Context, input: CreateInput) -> Result<CreateOutput, Ap
         attributes: input.attribute_payload.attributes,
     };
     let own = arn.clone();
-    let thing = context.database().write(move |t| add(t, &new, &own)).await?;
+    let thing = context
+        .database()
+        .write(move |t| add(t, &new, &own))
+        .await?;
     context.state.registry.tell(Event::ThingCreated {
         thing: thing.name.clone(),
     });
@@ -280,7 +324,10 @@ struct DescribeOutput {
 async fn describe(context: Context, input: NameInput) -> Result<DescribeOutput, ApiError> {
     let name = input.thing_name;
     names::resource("thingName", &name)?;
-    let thing = context.database().read(move |t| Thing::get(t, &name)).await?;
+    let thing = context
+        .database()
+        .read(move |t| Thing::get(t, &name))
+        .await?;
     Ok(DescribeOutput {
         default_client_id: thing.name.clone(),
         thing_arn: context.arn("iot", &format!("thing/{}", thing.name)),
@@ -331,7 +378,10 @@ async fn list(context: Context, input: ListInput) -> Result<ListOutput, ApiError
     }
     let filters = format!(
         "{:?}{:?}{:?}{}",
-        input.attribute_name, input.attribute_value, input.thing_type_name, input.use_prefix_attribute_value
+        input.attribute_name,
+        input.attribute_value,
+        input.thing_type_name,
+        input.use_prefix_attribute_value
     );
     let token = input.next_token.as_deref();
     let page = Page::of(&context, input.max_results, 1..=250, 25, token, filters)?;
@@ -454,7 +504,10 @@ async fn delete(context: Context, input: DeleteInput) -> Result<Empty, ApiError>
         })
         .await?;
     if deleted {
-        context.state.registry.tell(Event::ThingDeleted { thing: name });
+        context
+            .state
+            .registry
+            .tell(Event::ThingDeleted { thing: name });
     }
     Ok(Empty {})
 }

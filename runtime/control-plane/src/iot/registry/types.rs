@@ -15,11 +15,27 @@ const MAX_SEARCHABLE: usize = 3;
 /// The operations of thing types.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::new("CreateThingType", "POST /thing-types/{thingTypeName}", create),
-        Operation::new("DescribeThingType", "GET /thing-types/{thingTypeName}", describe),
+        Operation::new(
+            "CreateThingType",
+            "POST /thing-types/{thingTypeName}",
+            create,
+        ),
+        Operation::new(
+            "DescribeThingType",
+            "GET /thing-types/{thingTypeName}",
+            describe,
+        ),
         Operation::new("ListThingTypes", "GET /thing-types", list),
-        Operation::new("DeprecateThingType", "POST /thing-types/{thingTypeName}/deprecate", deprecate),
-        Operation::new("DeleteThingType", "DELETE /thing-types/{thingTypeName}", delete),
+        Operation::new(
+            "DeprecateThingType",
+            "POST /thing-types/{thingTypeName}/deprecate",
+            deprecate,
+        ),
+        Operation::new(
+            "DeleteThingType",
+            "DELETE /thing-types/{thingTypeName}",
+            delete,
+        ),
     ]
 }
 
@@ -110,7 +126,11 @@ async fn create(context: Context, input: CreateInput) -> Result<CreateOutput, Ap
     names::resource("thingTypeName", &name)?;
     let properties = input.thing_type_properties;
     if let Some(description) = &properties.thing_type_description {
-        validate::length("thingTypeProperties.thingTypeDescription", description, 0..=2028)?;
+        validate::length(
+            "thingTypeProperties.thingTypeDescription",
+            description,
+            0..=2028,
+        )?;
     }
     if properties.searchable_attributes.len() > MAX_SEARCHABLE {
         return Err(ApiError::invalid(format!(
@@ -223,7 +243,10 @@ async fn list(context: Context, input: ListInput) -> Result<ListOutput, ApiError
         })
         .await?;
     let (found, next_token) = page.finish(found, |found| found.name.clone());
-    let thing_types = found.into_iter().map(|found| DescribeOutput::of(&context, found, false)).collect();
+    let thing_types = found
+        .into_iter()
+        .map(|found| DescribeOutput::of(&context, found, false))
+        .collect();
     Ok(ListOutput {
         thing_types,
         next_token,
@@ -275,7 +298,11 @@ async fn delete(context: Context, input: NameInput) -> Result<Empty, ApiError> {
                     )));
                 }
             }
-            let used: bool = t.query_row("SELECT EXISTS (SELECT 1 FROM iot_thing WHERE type = ?1)", [&name], |r| r.get(0))?;
+            let used: bool = t.query_row(
+                "SELECT EXISTS (SELECT 1 FROM iot_thing WHERE type = ?1)",
+                [&name],
+                |r| r.get(0),
+            )?;
             if used {
                 return Err(ApiError::invalid(format!(
                     "Thing type {name} is still associated with things"
