@@ -10,6 +10,7 @@
 //! ```
 
 pub mod access;
+pub mod device;
 pub mod http;
 pub mod iam;
 pub mod iot;
@@ -21,5 +22,10 @@ pub mod sts;
 
 /// Every service that is dispatched by its table. A new one adds its line here, and its tables to [`state::SCHEMAS`].
 pub fn services() -> Vec<http::Service> {
-    vec![sts::service(), iam::service(), iot::service()]
+    vec![
+        sts::service(),
+        iam::service(),
+        iot::service(),
+        iot::jobs::data::service(),
+    ]
 }

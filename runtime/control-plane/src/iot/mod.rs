@@ -1,7 +1,11 @@
 //! AWS IoT: things, certificates, policies, groups, jobs, shadows.
 
+pub mod jobs;
 pub mod policy;
 pub mod registry;
+
+pub use jobs::Jobs;
+pub use registry::Registry;
 
 use crate::http::{ErrorNames, Protocol, Service};
 
@@ -18,6 +22,9 @@ pub fn service() -> Service {
             internal: "InternalFailureException",
             denied: "UnauthorizedException",
         },
-        operations: registry::operations(),
+        operations: registry::operations()
+            .into_iter()
+            .chain(jobs::operations())
+            .collect(),
     }
 }

@@ -17,7 +17,11 @@ pub mod users;
 pub use account::Account;
 pub use endpoints::Endpoints;
 
-use crate::{iot::registry::Registry, pki::Pki};
+use crate::{
+    device::port::Link,
+    iot::{Jobs, Registry},
+    pki::Pki,
+};
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use std::{
@@ -52,6 +56,10 @@ pub struct State {
     pub pki: Pki,
     /// What connections need to know of things and certificates.
     pub registry: Registry,
+    /// Jobs and who is to do them.
+    pub jobs: Jobs,
+    /// The way to devices.
+    pub link: Link,
     /// Where to reach what is served, once it is.
     pub endpoints: ArcSwap<Endpoints>,
     /// The data folder.
@@ -66,12 +74,15 @@ impl State {
         let database = Database::open(&file, SCHEMAS)?;
         let account = Account::open(&database, settings)?;
         let registry = Registry::new(database.clone());
+        let link = Link::default();
         let pki = Pki::open(&folder.join("pki"), &settings.names)?;
         Ok(Self {
-            database,
+            database: database.clone(),
             account,
             pki,
             registry,
+            jobs: Jobs::new(database.clone(), link.clone()),
+            link,
             endpoints: ArcSwap::from_pointee(Endpoints::default()),
             folder: folder.to_owned(),
         })

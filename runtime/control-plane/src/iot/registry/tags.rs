@@ -28,7 +28,7 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// Adds tags to a resource, replacing those of the same name.
-pub(super) fn put(t: &Transaction<'_>, arn: &str, tags: Vec<Tag>) -> Result<(), ApiError> {
+pub fn put(t: &Transaction<'_>, arn: &str, tags: Vec<Tag>) -> Result<(), ApiError> {
     for tag in tags {
         validate::length("tags.Key", &tag.key, 1..=128)?;
         validate::length("tags.Value", &tag.value, 0..=256)?;
@@ -57,7 +57,7 @@ pub(super) fn put(t: &Transaction<'_>, arn: &str, tags: Vec<Tag>) -> Result<(), 
 }
 
 /// Forgets the tags of a resource that is deleted.
-pub(super) fn clear(t: &Transaction<'_>, arn: &str) -> Result<(), ApiError> {
+pub fn clear(t: &Transaction<'_>, arn: &str) -> Result<(), ApiError> {
     t.execute("DELETE FROM iot_tag WHERE arn = ?1", [arn])?;
     Ok(())
 }

@@ -1,0 +1,3 @@
+//! The way to and from devices.
+
+pub mod port;
