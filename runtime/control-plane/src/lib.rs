@@ -15,6 +15,7 @@ pub mod iam;
 pub mod iot;
 pub mod options;
 pub mod pki;
+pub mod s3;
 pub mod serve;
 pub mod state;
 pub mod sts;

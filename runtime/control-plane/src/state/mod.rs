@@ -17,7 +17,7 @@ pub mod users;
 pub use account::Account;
 pub use endpoints::Endpoints;
 
-use crate::pki::Pki;
+use crate::{pki::Pki, s3::Objects};
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use std::{
@@ -29,7 +29,7 @@ use std::{
 use store::{Database, Schema};
 
 /// The tables of every service. A new one adds its line.
-pub const SCHEMAS: &[Schema] = &[account::SCHEMA, crate::iam::SCHEMA];
+pub const SCHEMAS: &[Schema] = &[account::SCHEMA, crate::iam::SCHEMA, crate::s3::SCHEMA];
 
 /// What the first start decides for good.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,8 @@ pub struct State {
     pub account: Account,
     /// The authority and the server's own certificate.
     pub pki: Pki,
+    /// Contents of S3 objects.
+    pub objects: Objects,
     /// Where to reach what is served, once it is.
     pub endpoints: ArcSwap<Endpoints>,
     /// The data folder.
@@ -64,7 +66,9 @@ impl State {
         let database = Database::open(&file, SCHEMAS)?;
         let account = Account::open(&database, settings)?;
         let pki = Pki::open(&folder.join("pki"), &settings.names)?;
+        let objects = Objects::open(&folder.join("objects"), &database)?;
         Ok(Self {
+            objects,
             database,
             account,
             pki,
