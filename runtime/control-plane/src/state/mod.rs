@@ -29,7 +29,12 @@ use std::{
 use store::{Database, Schema};
 
 /// The tables of every service. A new one adds its line.
-pub const SCHEMAS: &[Schema] = &[account::SCHEMA, crate::iam::SCHEMA, crate::s3::SCHEMA];
+pub const SCHEMAS: &[Schema] = &[
+    account::SCHEMA,
+    crate::iam::SCHEMA,
+    crate::s3::SCHEMA,
+    crate::secretsmanager::SCHEMA,
+];
 
 /// What the first start decides for good.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +80,16 @@ impl State {
             endpoints: ArcSwap::from_pointee(Endpoints::default()),
             folder: folder.to_owned(),
         })
+    }
+
+    /// [`State::open`], for what must not make a new one.
+    pub fn open_existing(folder: &Path, settings: &Settings) -> Result<Self> {
+        anyhow::ensure!(
+            folder.join("state.db").exists(),
+            "{} is no data folder of greengrass-cloud",
+            folder.display()
+        );
+        Self::open(folder, settings)
     }
 
     /// Shares it.
