@@ -13,9 +13,12 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE, request::Parts,
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE},
+    request::Parts,
 };
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Body as _;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -50,6 +53,8 @@ struct Trace {
     operation: String,
     caller: String,
     error: String,
+    /// Whether the whole body has been taken off the connection.
+    body_read: bool,
 }
 
 /// A request whose service and operation are known.
@@ -80,10 +85,18 @@ impl Api {
         let began = Instant::now();
         let id = uuid::Uuid::new_v4().to_string();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let mut trace = Trace::default();
+        let mut trace = Trace {
+            body_read: request.body().is_end_stream(),
+            ..Trace::default()
+        };
         let mut response = self.answer(request, &id, &mut trace).await;
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
+        }
+        if !trace.body_read && !response.status().is_success() {
+            // What is left of the body stands between this request and the next: the caller is told to begin anew.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
         }
         let status = response.status().as_u16();
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -134,7 +147,10 @@ impl Api {
             }
         };
         let body = match read_body(body).await {
-            Ok(body) => body,
+            Ok(body) => {
+                trace.body_read = true;
+                body
+            }
             Err(error) => {
                 return finish(
                     trace,
