@@ -10,12 +10,16 @@
 //! ```
 
 pub mod access;
+pub mod admin;
+pub mod commands;
 pub mod device;
 pub mod http;
 pub mod iam;
 pub mod iot;
 pub mod options;
 pub mod pki;
+pub mod s3;
+pub mod secretsmanager;
 pub mod serve;
 pub mod state;
 pub mod sts;
@@ -25,7 +29,9 @@ pub fn services() -> Vec<http::Service> {
     vec![
         sts::service(),
         iam::service(),
+        secretsmanager::service(),
         iot::service(),
+        iot::data::service(),
         iot::jobs::data::service(),
     ]
 }

@@ -17,6 +17,85 @@ pub struct Options {
 pub enum Command {
     /// Run the control plane until told to stop.
     Serve(Serve),
+    /// Print the lines that make a shell's AWS CLI talk to this control plane, with a user's keys.
+    Credentials(Credentials),
+    /// Manage who may sign in: each user has access keys for the API and may have a password for the console.
+    User {
+        /// What to do.
+        #[command(subcommand)]
+        command: User,
+    },
+    /// Write everything to one new file, also while the program runs. Keep the file as secret as the data folder.
+    Backup {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Make a new data folder of a backup.
+    Restore {
+        /// The data folder to make.
+        #[command(flatten)]
+        data: Data,
+        /// The backup.
+        file: PathBuf,
+    },
+}
+
+/// `credentials`.
+#[derive(Args, Debug)]
+pub struct Credentials {
+    /// The data folder.
+    #[command(flatten)]
+    pub data: Data,
+    /// Whose keys.
+    #[arg(long, default_value = "admin")]
+    pub user: String,
+    /// Write to this new file, readable by nobody else, instead of the terminal.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `user`.
+#[derive(Subcommand, Debug)]
+pub enum User {
+    /// Add a user; prints nothing secret: see `credentials`.
+    Add {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+        /// Its name.
+        name: String,
+        /// Also read a console password, of at least 12 characters, from standard input.
+        #[arg(long)]
+        password: bool,
+    },
+    /// Read a new console password for a user from standard input.
+    Password {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+        /// Its name.
+        name: String,
+        /// Take the password away instead: the user can no longer sign in to the console.
+        #[arg(long)]
+        remove: bool,
+    },
+    /// List the users.
+    List {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Remove a user and its keys, at once.
+    Remove {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Where everything is kept.

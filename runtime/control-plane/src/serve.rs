@@ -1,6 +1,7 @@
 //! `greengrass-cloud serve`: opens the state, binds the listeners, runs everything until the token is cancelled.
 
 use crate::{
+    admin,
     http::{Api, server},
     options::Serve,
     state::{Endpoints, Settings, State, users},
@@ -42,6 +43,7 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
     };
     state.endpoints.store(Arc::new(endpoints.clone()));
     let acceptor = Arc::new(ArcSwap::from_pointee(state.pki.acceptor()?));
+    let admin = admin::bind(&state.folder)?;
     let api = Arc::new(Api::new(Arc::clone(&state)));
 
     let tasks = TaskTracker::new();
@@ -59,6 +61,7 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         api,
         shutdown.clone(),
     ));
+    tasks.spawn(admin::serve(admin, Arc::clone(&state), shutdown.clone()));
     tasks.spawn(renew(Arc::clone(&state), acceptor, shutdown.clone()));
     tasks.close();
     announce(&state, &endpoints)?;

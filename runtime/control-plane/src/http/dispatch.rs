@@ -7,12 +7,18 @@ use super::{
     service::Operation,
     sigv4::{Claim, SignatureError, payload_hash},
 };
-use crate::state::{State, keys};
+use crate::{
+    s3,
+    state::{State, keys},
+};
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE, request::Parts,
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE},
+    request::Parts,
 };
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Body as _;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -31,6 +37,7 @@ const OPERATION_TIME: Duration = Duration::from_secs(60);
 pub struct Api {
     state: Arc<State>,
     services: Vec<Service>,
+    s3: s3::Front,
 }
 
 impl std::fmt::Debug for Api {
@@ -46,6 +53,8 @@ struct Trace {
     operation: String,
     caller: String,
     error: String,
+    /// Whether the whole body has been taken off the connection.
+    body_read: bool,
 }
 
 /// A request whose service and operation are known.
@@ -59,7 +68,12 @@ impl Api {
     /// With the services of this program.
     pub fn new(state: Arc<State>) -> Self {
         let services = crate::services().into_iter().map(Service::sorted).collect();
-        Self { state, services }
+        let s3 = s3::Front::new(&state);
+        Self {
+            state,
+            services,
+            s3,
+        }
     }
 
     /// Answers one request, and logs it: never its query (a presigned URL's is a secret), its headers or its body.
@@ -71,10 +85,18 @@ impl Api {
         let began = Instant::now();
         let id = uuid::Uuid::new_v4().to_string();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let mut trace = Trace::default();
+        let mut trace = Trace {
+            body_read: request.body().is_end_stream(),
+            ..Trace::default()
+        };
         let mut response = self.answer(request, &id, &mut trace).await;
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
+        }
+        if !trace.body_read && !response.status().is_success() {
+            // What is left of the body stands between this request and the next: the caller is told to begin anew.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
         }
         let status = response.status().as_u16();
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -96,10 +118,18 @@ impl Api {
         let (parts, body) = request.into_parts();
         let claim = match Claim::of(&parts) {
             Ok(Some(claim)) => claim,
-            Ok(None) => return self.unsigned(&parts, id, trace),
+            Ok(None) => match s3::Proof::link(&parts) {
+                Some(link) => return self.s3(parts, body, &link, id, trace).await,
+                None => return self.unsigned(&parts, id, trace),
+            },
             Err(error) => return self.not_proven(&parts, None, &error, id, trace),
         };
         trace.service.clone_from(&claim.service);
+        if claim.service == "s3" {
+            return self
+                .s3(parts, body, &s3::Proof::Claim(claim), id, trace)
+                .await;
+        }
         // Before anything is read: strangers do not get to send bodies.
         let key = match self.key_of(&claim).await {
             Ok(key) => key,
@@ -117,7 +147,10 @@ impl Api {
             }
         };
         let body = match read_body(body).await {
-            Ok(body) => body,
+            Ok(body) => {
+                trace.body_read = true;
+                body
+            }
             Err(error) => {
                 return finish(
                     trace,
@@ -145,6 +178,22 @@ impl Api {
             }
         };
         self.run(target, parts, body, key.caller, id, trace).await
+    }
+
+    async fn s3(
+        &self,
+        parts: Parts,
+        body: hyper::body::Incoming,
+        proof: &s3::Proof,
+        id: &str,
+        trace: &mut Trace,
+    ) -> Response<Body> {
+        "s3".clone_into(&mut trace.service);
+        proof.names().0.clone_into(&mut trace.caller);
+        let request = Request::from_parts(parts, body);
+        let (response, error) = self.s3.handle(request, proof, id).await;
+        trace.error = error;
+        response
     }
 
     /// Runs an operation for a caller that has been proven, whichever way.
@@ -276,9 +325,11 @@ impl Api {
                 });
             }
         }
-        Err(unknown_operation(format!(
-            "greengrass-cloud does not serve the operation '{wanted}' of '{scope}'"
-        )))
+        let text = format!("greengrass-cloud does not serve the operation '{wanted}' of '{scope}'");
+        Err(match self.protocol(parts, Some(claim)) {
+            Protocol::Query { .. } => ApiError::new(StatusCode::BAD_REQUEST, "InvalidAction", text),
+            _ => unknown_operation(text),
+        })
     }
 
     /// How the caller expects its answer, when the operation is not known.

@@ -1,11 +1,14 @@
 //! AWS IoT: things, certificates, policies, groups, jobs, shadows.
 
+pub mod data;
 pub mod jobs;
 pub mod policy;
 pub mod registry;
+pub mod shadow;
 
 pub use jobs::Jobs;
 pub use registry::Registry;
+pub use shadow::Shadows;
 
 use crate::http::{ErrorNames, Protocol, Service};
 

@@ -73,13 +73,30 @@ fn of_user(t: &Transaction<'_>, access_key_id: String) -> Result<Option<Key>, St
     let found = statement.query_row([&access_key_id], |row| {
         Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
     });
-    Ok(found.optional()?.map(|(secret, name, id)| Key {
+    let Some((secret, name, id)) = found.optional()? else {
+        return of_links(t, access_key_id);
+    };
+    Ok(Some(Key {
         secret: Secret::new(secret),
         caller: Caller::User {
             name,
             id,
             access_key_id,
         },
+        token: None,
+        expires: None,
+    }))
+}
+
+/// The key of the links that this program gives out.
+fn of_links(t: &Transaction<'_>, access_key_id: String) -> Result<Option<Key>, StoreError> {
+    let sql = "SELECT link_secret FROM account_self WHERE link_key_id = ?1";
+    let found = t
+        .prepare_cached(sql)?
+        .query_row([&access_key_id], |row| row.get::<_, String>(0));
+    Ok(found.optional()?.map(|secret| Key {
+        secret: Secret::new(secret),
+        caller: Caller::Link { access_key_id },
         token: None,
         expires: None,
     }))

@@ -19,8 +19,9 @@ pub use endpoints::Endpoints;
 
 use crate::{
     device::port::Link,
-    iot::{Jobs, Registry},
+    iot::{Jobs, Registry, Shadows},
     pki::Pki,
+    s3::Objects,
 };
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
@@ -33,7 +34,15 @@ use std::{
 use store::{Database, Schema};
 
 /// The tables of every service. A new one adds its line.
-pub const SCHEMAS: &[Schema] = &[account::SCHEMA, crate::iam::SCHEMA];
+pub const SCHEMAS: &[Schema] = &[
+    account::SCHEMA,
+    crate::iam::SCHEMA,
+    crate::iot::registry::SCHEMA,
+    crate::iot::jobs::SCHEMA,
+    crate::iot::shadow::SCHEMA,
+    crate::s3::SCHEMA,
+    crate::secretsmanager::SCHEMA,
+];
 
 /// What the first start decides for good.
 #[derive(Clone, Debug, Default)]
@@ -58,8 +67,12 @@ pub struct State {
     pub registry: Registry,
     /// Jobs and who is to do them.
     pub jobs: Jobs,
+    /// Shadows of things.
+    pub shadows: Shadows,
     /// The way to devices.
     pub link: Link,
+    /// Contents of S3 objects.
+    pub objects: Objects,
     /// Where to reach what is served, once it is.
     pub endpoints: ArcSwap<Endpoints>,
     /// The data folder.
@@ -73,19 +86,31 @@ impl State {
         let file = folder.join("state.db");
         let database = Database::open(&file, SCHEMAS)?;
         let account = Account::open(&database, settings)?;
-        let registry = Registry::new(database.clone());
         let link = Link::default();
         let pki = Pki::open(&folder.join("pki"), &settings.names)?;
+        let objects = Objects::open(&folder.join("objects"), &database)?;
         Ok(Self {
-            database: database.clone(),
             account,
             pki,
-            registry,
+            registry: Registry::new(database.clone()),
             jobs: Jobs::new(database.clone(), link.clone()),
+            shadows: Shadows::new(database.clone(), link.clone()),
             link,
+            database,
+            objects,
             endpoints: ArcSwap::from_pointee(Endpoints::default()),
             folder: folder.to_owned(),
         })
+    }
+
+    /// [`State::open`], for what must not make a new one.
+    pub fn open_existing(folder: &Path, settings: &Settings) -> Result<Self> {
+        anyhow::ensure!(
+            folder.join("state.db").exists(),
+            "{} is no data folder of greengrass-cloud",
+            folder.display()
+        );
+        Self::open(folder, settings)
     }
 
     /// Shares it.

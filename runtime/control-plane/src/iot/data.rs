@@ -1,0 +1,21 @@
+//! The service `iot-data`: shadows; messages are added by whoever owns the connections.
+
+use super::shadow;
+use crate::http::{ErrorNames, Protocol, Service};
+
+/// The service's table.
+pub fn service() -> Service {
+    Service {
+        name: "iot-data",
+        scopes: &["iotdata"],
+        prefix: "iot",
+        protocol: Protocol::RestJson,
+        errors: ErrorNames {
+            invalid: "InvalidRequestException",
+            bad_token: "InvalidRequestException",
+            internal: "InternalFailureException",
+            denied: "UnauthorizedException",
+        },
+        operations: shadow::operations(),
+    }
+}
