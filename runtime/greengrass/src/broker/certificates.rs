@@ -1,10 +1,11 @@
 //! From the file names in the configuration to what the front's listeners use.
 
 use super::{
-    config::{Config, Key, Tls},
+    config::{Key, Tls},
     revoked::Revoked,
 };
 use anyhow::Context;
+use keys::{KeyUri, LoadOptions};
 use mqtt::front::{
     ClientCertificates, Presented, TlsConfig, Verdict, Verify, read_authorities, read_chain,
     read_key,
@@ -20,9 +21,9 @@ pub struct Certificates {
     pub revoked: Arc<Revoked>,
 }
 
-/// Reads all files, each once.
-pub fn read(config: &Config) -> anyhow::Result<Certificates> {
-    let Some(files) = &config.tls else {
+/// Reads all files, each once. A key in a token may take seconds: not for the executor's threads.
+pub fn read(files: Option<&Tls>) -> anyhow::Result<Certificates> {
+    let Some(files) = files else {
         return Ok(Certificates {
             tls: None,
             revoked: Arc::default(),
@@ -65,4 +66,10 @@ fn key(files: &Tls) -> anyhow::Result<PKey<Private>> {
         Key::File(file) => Ok(read_key(file)?),
         Key::Token(uri) => token(uri).context("cannot use the server's key"),
     }
+}
+
+/// The PIN comes from the URI's `pin-source`, the systemd credential `pkcs11-pin` or `GREENGRASS_PKCS11_PIN`.
+fn token(uri: &str) -> anyhow::Result<PKey<Private>> {
+    let uri: KeyUri = uri.parse()?;
+    Ok(keys::load(&uri, &LoadOptions::default())?)
 }

@@ -1,7 +1,7 @@
 //! The running broker: engine and listeners, reload, counters, and the orderly end.
 
 use super::{
-    certificates,
+    certificates::{self, Certificates},
     config::{Config, Listener, Protocol},
     policy::FilePolicy,
 };
@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Everything that would stop the broker from starting, short of listening.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    if let Some(tls) = certificates::read(config)?.tls {
+    if let Some(tls) = certificates::read(config.tls.as_ref())?.tls {
         TlsHandle::new(&tls)?;
     }
     Ok(())
@@ -44,7 +44,7 @@ pub async fn run(file: &Path, config: &mut Config, logs: &Logs) -> anyhow::Resul
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            _ = hangups.recv() => broker.reload(file, logs),
+            _ = hangups.recv() => broker.reload(file, logs).await,
             _ = questions.recv() => broker.log_metrics(),
             () = tick(ticks.as_mut()) => broker.log_metrics(),
         }
@@ -73,14 +73,14 @@ struct Broker {
 
 impl Broker {
     async fn start(config: &mut Config) -> anyhow::Result<Self> {
-        let certificates = certificates::read(config)?;
+        let certificates = read_aside(config).await?;
         let tls = match &certificates.tls {
             Some(tls) => Some(TlsHandle::new(tls)?),
             None => None,
         };
         let fixed = fixed(config);
         let policy = FilePolicy::new(config, certificates.revoked)?;
-        let engine = Engine::start(config.engine.clone(), policy.clone(), store(config)?).await?;
+        let engine = Engine::start(config.engine.clone(), policy.clone(), None).await?;
         let front = Front::new(config.front);
         let broker = Self {
             engine,
@@ -113,8 +113,8 @@ impl Broker {
     }
 
     /// The file once more. Everything in it must be good before anything of it is taken.
-    fn reload(&self, file: &Path, logs: &Logs) {
-        match self.try_reload(file, logs) {
+    async fn reload(&self, file: &Path, logs: &Logs) {
+        match self.try_reload(file, logs).await {
             Ok(()) => log::info!("the configuration has been read again"),
             Err(error) => {
                 log::error!("the configuration stays as it was: {error:#}");
@@ -122,9 +122,9 @@ impl Broker {
         }
     }
 
-    fn try_reload(&self, file: &Path, logs: &Logs) -> anyhow::Result<()> {
+    async fn try_reload(&self, file: &Path, logs: &Logs) -> anyhow::Result<()> {
         let mut config = Config::read(file)?;
-        let certificates = certificates::read(&config)?;
+        let certificates = read_aside(&config).await?;
         match (&self.tls, &certificates.tls) {
             (Some(handle), Some(tls)) => handle.replace(tls)?,
             (Some(_), None) => ensure!(false, "'tls' is gone, but listeners need it"),
@@ -158,6 +158,11 @@ impl Broker {
         let cut = self.front.stop(Duration::from_secs(1)).await;
         log::info!(cut; "stopped");
     }
+}
+
+async fn read_aside(config: &Config) -> anyhow::Result<Certificates> {
+    let files = config.tls.clone();
+    tokio::task::spawn_blocking(move || certificates::read(files.as_ref())).await?
 }
 
 /// What a reload does not touch, in a form to be compared.
