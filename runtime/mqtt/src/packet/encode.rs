@@ -223,26 +223,28 @@ impl Encoder {
         if self.version == Version::V311 {
             return;
         }
-        let packet = |reason_string: Option<&str>| {
+        let packet = wire::Disconnect {
+            reason_code: codes::disconnect(reason),
+        };
+        let start = out.len();
+        if let Some(text) = reason_string.filter(|text| !text.is_empty()) {
             let properties = wire::DisconnectProperties {
                 session_expiry_interval: None,
-                reason_string: reason_string.map(field),
+                reason_string: Some(field(text)),
                 user_properties: Vec::new(),
                 server_reference: None,
             };
-            // Always with properties: without any the codec writes a length that is one short.
-            Packet::Disconnect(
-                wire::Disconnect {
-                    reason_code: codes::disconnect(reason),
-                },
-                Some(properties),
-            )
-        };
-        let start = out.len();
-        self.put(packet(reason_string), out);
-        if reason_string.is_some() && self.fits(out.len() - start).is_err() {
+            self.put(Packet::Disconnect(packet.clone(), Some(properties)), out);
+            if self.fits(out.len() - start).is_ok() {
+                return;
+            }
             out.truncate(start);
-            self.put(packet(None), out);
+        }
+        self.put(Packet::Disconnect(packet, None), out);
+        // With a reason and no properties the codec writes both the reason and a property length, but counts one byte
+        // only; with empty properties it leaves the reason out.
+        if let Some([_, length, _reason, _properties]) = out.get_mut(start..) {
+            *length = 2;
         }
     }
 
