@@ -13,6 +13,7 @@ pub mod access;
 pub mod admin;
 pub mod commands;
 pub mod device;
+pub mod greengrassv2;
 pub mod http;
 pub mod iam;
 pub mod iot;

@@ -1,7 +1,10 @@
-//! The service `iot-data`: shadows; messages are added by whoever owns the connections.
+//! The service `iot-data`: shadows and messages.
 
 use super::shadow;
-use crate::http::{ErrorNames, Protocol, Service};
+use crate::{
+    device::messages,
+    http::{ErrorNames, Protocol, Service},
+};
 
 /// The service's table.
 pub fn service() -> Service {
@@ -16,6 +19,9 @@ pub fn service() -> Service {
             internal: "InternalFailureException",
             denied: "UnauthorizedException",
         },
-        operations: shadow::operations(),
+        operations: shadow::operations()
+            .into_iter()
+            .chain(messages::operations())
+            .collect(),
     }
 }

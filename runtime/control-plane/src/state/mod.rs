@@ -25,11 +25,12 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
+use mqtt::engine::Engine;
 use std::{
     fmt,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 use store::{Database, Schema};
 
@@ -40,6 +41,7 @@ pub const SCHEMAS: &[Schema] = &[
     crate::iot::registry::SCHEMA,
     crate::iot::jobs::SCHEMA,
     crate::iot::shadow::SCHEMA,
+    crate::device::provisioning::SCHEMA,
     crate::s3::SCHEMA,
     crate::secretsmanager::SCHEMA,
 ];
@@ -71,6 +73,8 @@ pub struct State {
     pub shadows: Shadows,
     /// The way to devices.
     pub link: Link,
+    /// The engine, once devices are served.
+    pub engine: OnceLock<Engine>,
     /// Contents of S3 objects.
     pub objects: Objects,
     /// Where to reach what is served, once it is.
@@ -96,6 +100,7 @@ impl State {
             jobs: Jobs::new(database.clone(), link.clone()),
             shadows: Shadows::new(database.clone(), link.clone()),
             link,
+            engine: OnceLock::new(),
             database,
             objects,
             endpoints: ArcSwap::from_pointee(Endpoints::default()),

@@ -100,6 +100,15 @@ impl Principal {
         self.status == "ACTIVE" && !claim_over
     }
 
+    /// The thing that a connection is: the one its client id names, or the one that the certificate is for alone.
+    pub fn thing(&self, client_id: &str) -> Option<(&str, &Attached)> {
+        let named = self.things.get_key_value(client_id);
+        let alone = || self.things.iter().find(|(_, thing)| thing.exclusive);
+        named
+            .or_else(alone)
+            .map(|(name, thing)| (name.as_str(), thing))
+    }
+
     fn load(t: &Transaction<'_>, id: &str) -> Result<Option<Self>, ApiError> {
         let sql = "SELECT status FROM iot_certificate WHERE id = ?1";
         let Some(status) = t
