@@ -100,7 +100,8 @@ impl Trace {
 struct Target<'a> {
     service: &'a Service,
     operation: &'a Operation,
-    members: Members,
+    /// An error in them is worded as the service words errors.
+    members: Result<Members, ApiError>,
 }
 
 impl Api {
@@ -280,8 +281,8 @@ impl Api {
         } else {
             context.allow("*")
         };
-        let result = match allowed {
-            Ok(()) => {
+        let result = match allowed.and(members) {
+            Ok(members) => {
                 // On a task of its own: a panic is this request's, and a caller that goes away does not stop half way.
                 let work = tokio::spawn(operation.run(context, members));
                 match tokio::time::timeout(OPERATION_TIME, work).await {
@@ -339,39 +340,46 @@ impl Api {
         }
         let mut wanted = format!("{} {}", parts.method, parts.uri.path());
         for service in services {
-            let mut members = Members::default();
             let query = parts.uri.query().unwrap_or_default();
-            let operation = match service.protocol {
-                Protocol::RestJson => match service.route(&parts.method, parts.uri.path()) {
-                    Some((operation, labels)) => {
-                        if !operation.raw_input {
-                            members.json(body)?;
-                        }
-                        members.headers(&parts.headers);
-                        members.query(query);
-                        members.labels(labels);
-                        Some(operation)
-                    }
-                    None => None,
-                },
+            let found = match service.protocol {
+                Protocol::RestJson => {
+                    let found = service.route(&parts.method, parts.uri.path());
+                    found.map(|(operation, labels)| {
+                        let body = if operation.raw_input {
+                            &[]
+                        } else {
+                            body.as_ref()
+                        };
+                        let members = Members::json(body).map(|mut members| {
+                            members.headers(&parts.headers);
+                            members.query(query);
+                            members.labels(labels);
+                            members
+                        });
+                        (operation, members)
+                    })
+                }
                 Protocol::Json { target } => {
                     let name = target_header(parts).unwrap_or_default();
                     name.clone_into(&mut wanted);
                     let name = name.strip_prefix(target).and_then(|n| n.strip_prefix('.'));
-                    members.json(body)?;
-                    name.and_then(|n| service.named(n))
+                    let operation = name.and_then(|n| service.named(n));
+                    operation.map(|operation| (operation, Members::json(body)))
                 }
                 Protocol::Query { .. } => {
                     let name = action(query.as_bytes())
                         .or_else(|| action(body))
                         .unwrap_or_default();
                     wanted.clone_from(&name);
+                    let mut members = Members::default();
                     members.form(query.as_bytes());
                     members.form(body);
-                    service.named(&name)
+                    service
+                        .named(&name)
+                        .map(|operation| (operation, Ok(members)))
                 }
             };
-            if let Some(operation) = operation {
+            if let Some((operation, members)) = found {
                 return Ok(Target {
                     service,
                     operation,

@@ -135,14 +135,14 @@ async fn get(context: Context, input: RoleInput) -> Result<RoleOutput, ApiError>
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ListInput {
-    pub(super) marker: Option<String>,
-    pub(super) max_items: Option<i64>,
-    pub(super) path_prefix: Option<String>,
+struct ListInput {
+    marker: Option<String>,
+    max_items: Option<i64>,
+    path_prefix: Option<String>,
 }
 
 impl ListInput {
-    pub(super) fn page(&self, context: &Context) -> Result<Page, ApiError> {
+    fn page(&self, context: &Context) -> Result<Page, ApiError> {
         let prefix = self.path_prefix.clone().unwrap_or_default();
         Page::of(
             context,
