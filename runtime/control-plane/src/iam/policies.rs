@@ -3,6 +3,7 @@
 use super::{
     Tag, check_name, check_path, exists, malformed, no_such,
     roles::{RoleInput, escaped},
+    tags_of,
 };
 use crate::{
     access::Document,
@@ -42,7 +43,7 @@ struct Policy {
     description: Option<String>,
     create_date: IsoTime,
     update_date: IsoTime,
-    tags: Vec<Tag>,
+    tags: Option<Vec<Tag>>,
 }
 
 const COLUMNS: &str = "name, id, arn, path, description, tags, created, (SELECT count(*) FROM iam_attachment a WHERE a.policy = arn)";
@@ -62,7 +63,7 @@ impl Policy {
             description: row.get(4)?,
             create_date: IsoTime(created),
             update_date: IsoTime(created),
-            tags: serde_json::from_str(&tags).unwrap_or_default(),
+            tags: tags_of(&tags),
         })
     }
 
