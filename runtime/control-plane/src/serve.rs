@@ -10,8 +10,8 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 /// How often the server's certificate is looked at.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
@@ -59,7 +59,7 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
     let admin = admin::bind(&state.folder)?;
     let api = Arc::new(Api::new(Arc::clone(&state)));
 
-    let tasks = TaskTracker::new();
+    let mut tasks = JoinSet::new();
     if let Some(http) = http {
         tasks.spawn(server::serve(
             http,
@@ -81,15 +81,21 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         Arc::clone(&host),
         shutdown.clone(),
     ));
-    tasks.close();
     announce(&state, &endpoints)?;
 
-    // A task that ends before it is told to has failed: everything ends with it.
-    shutdown.cancelled().await;
-    tasks.wait().await;
+    let mut failed = false;
+    while let Some(ended) = tasks.join_next().await {
+        // One that ends before it is told to takes everything with it: better than half a control plane.
+        failed |= ended.is_err() || !shutdown.is_cancelled();
+        shutdown.cancel();
+    }
     host.stop().await;
     let database = state.database.clone();
     tokio::task::spawn_blocking(move || database.shut_down()).await?;
+    anyhow::ensure!(
+        !failed,
+        "a part of the program ended by itself; the log says why"
+    );
     Ok(())
 }
 

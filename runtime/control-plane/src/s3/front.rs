@@ -20,6 +20,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use s3s::{
     S3Error, S3ErrorCode, S3Result,
+    config::{S3Config, StaticConfigProvider},
     host::{S3Host, VirtualHost},
     s3_error,
     service::{S3Service, S3ServiceBuilder},
@@ -44,6 +45,10 @@ impl Front {
         let mut builder = S3ServiceBuilder::new(Service::new(Arc::clone(state)));
         builder.set_auth(Secrets(Arc::clone(state)));
         builder.set_access(Policy);
+        let mut config = S3Config::default();
+        // Enough for the longest list of parts or of keys to delete.
+        config.xml_max_body_size = 4 * 1024 * 1024;
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         builder.set_host(Hosts(domains(state.pki.names())));
         Self {
             state: Arc::clone(state),

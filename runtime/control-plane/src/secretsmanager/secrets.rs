@@ -37,6 +37,8 @@ struct CreateInput {
     secret_binary: Option<Blob>,
     #[serde(default)]
     tags: Vec<Tag>,
+    #[serde(default)]
+    add_replica_regions: Vec<serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -56,6 +58,11 @@ async fn create(context: Context, input: CreateInput) -> Result<CreateOutput, Ap
         input.description.as_deref().unwrap_or_default(),
         0..=2048,
     )?;
+    if !input.add_replica_regions.is_empty() {
+        let text =
+            "greengrass-cloud is one region: it does not serve the member 'AddReplicaRegions'";
+        return Err(ApiError::invalid(text));
+    }
     let value = Value {
         secret_string: input.secret_string,
         secret_binary: input.secret_binary,
@@ -247,7 +254,23 @@ async fn delete(context: Context, input: DeleteInput) -> Result<DeleteOutput, Ap
     let write = move |t: &Transaction<'_>| {
         let now = Timestamp::now();
         if force {
-            let secret = find(t, &call, &input.secret_id)?;
+            let secret = match find(t, &call, &input.secret_id) {
+                Ok(secret) => secret,
+                // As with AWS: what is to be gone is gone.
+                Err(ApiError::Refused(refusal)) if refusal.code == "ResourceNotFoundException" => {
+                    let prefix = arn_prefix(&call.state.account);
+                    let name = input
+                        .secret_id
+                        .strip_prefix(&prefix)
+                        .unwrap_or(&input.secret_id);
+                    return Ok(DeleteOutput {
+                        arn: format!("{prefix}{name}-{}", six_letters()?),
+                        name: name.to_owned(),
+                        deletion_date: now,
+                    });
+                }
+                Err(error) => return Err(error),
+            };
             t.execute(
                 "DELETE FROM secretsmanager_secret WHERE arn = ?1",
                 [&secret.arn],

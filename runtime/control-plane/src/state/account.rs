@@ -42,6 +42,7 @@ pub const SCHEMA: Schema = Schema {
             secret TEXT NOT NULL,
             token TEXT NOT NULL,
             role TEXT NOT NULL,
+            role_id TEXT NOT NULL,
             session TEXT NOT NULL,
             policy TEXT,
             expires INTEGER NOT NULL
