@@ -141,8 +141,8 @@ impl Batch {
             Entry::Occupied(mut entry) => {
                 let change = entry.get_mut();
                 match &mut change.value {
-                    QueueChange::Insert(insert) => insert.state = state,
-                    QueueChange::State(before) => *before = state,
+                    QueueChange::Insert(insert) => insert.state.advance(state),
+                    QueueChange::State(before) => before.advance(state),
                     QueueChange::Remove => {}
                 }
                 change.number

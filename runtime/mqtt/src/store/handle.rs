@@ -463,6 +463,7 @@ impl Store {
             messages: inner.queues.messages,
             bytes: inner.queues.bytes,
             pending_bytes: inner.pending_bytes(),
+            purging: inner.orphans.len(),
             ..inner.metrics
         }
     }

@@ -281,8 +281,8 @@ pub(super) fn overlay(
 }
 
 fn set_state(entry: &mut Entry, state: State) {
-    entry.state = state;
-    if matches!(state, State::Released(_)) {
+    entry.state.advance(state);
+    if matches!(entry.state, State::Released(_)) {
         entry.message = None;
     }
 }

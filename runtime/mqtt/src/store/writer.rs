@@ -68,7 +68,7 @@ impl Writer {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            next_sweep: Instant::now() + SWEEP,
+            next_sweep: Instant::now(),
             pause: FIRST_PAUSE,
         }
     }
