@@ -14,7 +14,10 @@ use mqtt::{
         Delivery, Enqueued, Loaded, Options, Refused, SCHEMA, SessionId, Store, Ticket, Unavailable,
     },
 };
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 use store_model::{message, queue, record, until};
 
 /// A group waits for ever, unless it is told to go.
@@ -275,6 +278,36 @@ async fn the_time_of_expiry_survives_and_expired_messages_go() {
     assert_eq!(left.keys().copied().collect::<Vec<_>>(), [2]);
     let at = std::time::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
     assert_eq!(left[&2].message.as_ref().unwrap().expires, Some(at));
+}
+
+#[tokio::test]
+async fn the_file_becomes_small_again_after_a_long_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path(), Options::default());
+    let id = session(&store, "a").await;
+    let kept = enqueue(&store, id, "kept").unwrap();
+    for _ in 0..1_000 {
+        store.ready().await;
+        enqueue(&store, id, &"x".repeat(20_000)).unwrap();
+    }
+    store.flush().await.unwrap();
+    for seq in kept.seq + 1..=kept.seq + 1_000 {
+        store.remove(id, seq);
+    }
+    store.close().unwrap();
+    let size = || {
+        std::fs::metadata(folder.path().join("mqtt.db"))
+            .unwrap()
+            .len()
+    };
+    assert!(size() > 20_000_000);
+    let (store, _) = open(folder.path(), Options::default());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while size() > 200_000 {
+        assert!(Instant::now() < deadline, "{}", size());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(queue(&store, id, 10).await.len(), 1);
 }
 
 #[tokio::test]

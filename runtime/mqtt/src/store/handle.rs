@@ -169,10 +169,8 @@ impl Store {
 
     /// Like [`Store::open`], on a database that was opened with [`SCHEMA`] and that nobody else writes much to.
     pub fn on(database: Database, options: Options) -> Result<(Self, Loaded), StoreError> {
-        let everything = database.read_blocking(|t| {
-            writer::configure(t)?;
-            read::everything(t)
-        })?;
+        database.maintain_blocking(writer::configure)?;
+        let everything = database.read_blocking(|t| read::everything(t))?;
         let shared = Arc::new(Shared {
             database,
             options,
