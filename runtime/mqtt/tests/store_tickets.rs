@@ -188,6 +188,53 @@ async fn closing_writes_what_is_pending() {
     assert_eq!(store.queue_size(loaded.sessions[0].id).0, 2);
 }
 
+#[tokio::test]
+async fn a_qos_2_message_and_its_identifier_are_written_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path(), patient());
+    let (from, to) = (session(&store, "from").await, session(&store, "to").await);
+    let body = store.body(message("t", vec![1]));
+    let together = store.together(&body);
+    store.enqueue(to, &body, Delivery::default()).unwrap();
+    // A group is taken in between, with what others noted.
+    let other = enqueue(&store, to, "other").unwrap();
+    store.flush().await.unwrap();
+    assert!(store.is_durable(other.ticket));
+    let copy = tempfile::tempdir().unwrap();
+    let snapshot = || {
+        for name in ["mqtt.db", "mqtt.db-wal"] {
+            std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let (copied, loaded) = open(copy.path(), patient());
+        copied.close().unwrap();
+        let messages: usize = loaded.sessions.iter().map(|s| s.messages).sum();
+        let received: usize = loaded.sessions.iter().map(|s| s.received.len()).sum();
+        (messages, received)
+    };
+    assert_eq!(snapshot(), (1, 0));
+    assert_eq!(queue(&store, to, 5).await.len(), 2);
+    let ticket = together.remember(from, PacketId::MIN);
+    assert!(!store.is_durable(ticket));
+    store.flush().await.unwrap();
+    assert!(store.is_durable(ticket));
+    assert_eq!(snapshot(), (2, 1));
+}
+
+#[tokio::test]
+async fn giving_up_on_a_qos_2_message_does_not_keep_it_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path(), Options::default());
+    let id = session(&store, "a").await;
+    let body = store.body(message("t", vec![1]));
+    let together = store.together(&body);
+    store.enqueue(id, &body, Delivery::default()).unwrap();
+    drop(together);
+    until(&store, |metrics| metrics.pending_bytes == 0);
+    store.close().unwrap();
+    let (_, loaded) = open(folder.path(), patient());
+    assert_eq!(loaded.sessions[0].messages, 1);
+}
+
 /// A database whose file may not grow any more, or may.
 fn set_full(database: &Database, full: bool) {
     let pages = move |t: &::store::rusqlite::Transaction<'_>| {

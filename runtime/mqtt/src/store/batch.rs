@@ -178,6 +178,22 @@ impl Batch {
         }
     }
 
+    /// Takes a message out that is not to be written with this group.
+    pub fn extract(&mut self, session: SessionId, seq: Seq) -> Option<Insert> {
+        let Entry::Occupied(entry) = self.queue.entry((session, seq)) else {
+            return None;
+        };
+        match entry.get().value {
+            QueueChange::Insert(_) => {}
+            _ => return None,
+        }
+        let QueueChange::Insert(insert) = entry.remove().value else {
+            return None;
+        };
+        self.bytes -= OVERHEAD + insert.size as usize;
+        Some(*insert)
+    }
+
     fn count(&mut self, bytes: usize, before: Option<usize>) {
         self.bytes += OVERHEAD + bytes;
         if let Some(before) = before {

@@ -7,6 +7,7 @@ use super::{
     queue::Queues,
     read,
     ticket::Progress,
+    together::Open,
     writer,
 };
 use crate::{Message, packet::PacketId};
@@ -51,7 +52,7 @@ pub struct LoadedSession {
 /// A handle to the store; cheap to clone. When the last one is dropped, what is pending is still written.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     worker: Arc<Worker>,
 }
 
@@ -78,6 +79,8 @@ pub(super) struct Inner {
     pub committing: Option<Arc<Batch>>,
     pub progress: Progress,
     pub queues: Queues,
+    /// Not to be written yet.
+    pub open: Open,
     /// Ended sessions whose queues are still in the file, with the group that ends them.
     pub orphans: VecDeque<(SessionId, u64)>,
     /// The writer sleeps until there is something, not until a group is due.
@@ -130,6 +133,13 @@ impl Inner {
         self.take_out(session, seq)
     }
 
+    pub fn receipt(&mut self, session: SessionId, id: PacketId, there: bool) -> Ticket {
+        if !self.queues.has(session) {
+            return Ticket::default();
+        }
+        self.collecting.received(session, id, there)
+    }
+
     /// For a message that is not counted in its queue any more.
     fn take_out(&mut self, session: SessionId, seq: Seq) -> Ticket {
         match self.collecting.remove(session, seq) {
@@ -180,6 +190,7 @@ impl Store {
                 committing: None,
                 progress: Progress::default(),
                 queues: everything.queues,
+                open: Open::default(),
                 orphans: everything.orphans.into_iter().map(|id| (id, 0)).collect(),
                 idle: false,
                 flush: false,
@@ -205,7 +216,7 @@ impl Store {
     }
 
     /// Notes changes, and wakes the writer if it has nothing to do, or if there is enough to write.
-    fn note<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+    pub(super) fn note<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let limit = self.shared.options.pending_bytes;
         let mut inner = lock(&self.shared);
         let before = (inner.collecting.len(), inner.pending_bytes());
@@ -319,6 +330,9 @@ impl Store {
                         }
                     })?;
             inner.metrics.dropped_oldest += dropped.len();
+            if !inner.open.is_empty() {
+                inner.open.add(body, session, seq);
+            }
             let body = body.clone();
             body.count_use();
             let insert = Insert {
@@ -365,23 +379,14 @@ impl Store {
         self.note(|inner| inner.remove(session, seq))
     }
 
-    /// A QoS 2 message was received under this identifier: until [`Store::forget`], another one is the same message.
+    /// A QoS 2 message was received under this identifier (see also [`Store::together`]): until [`Store::forget`], another one is the same message.
     pub fn remember(&self, session: SessionId, id: PacketId) -> Ticket {
-        self.receipt(session, id, true)
+        self.note(|inner| inner.receipt(session, id, true))
     }
 
     /// PUBREL has come: the identifier may be used for another message.
     pub fn forget(&self, session: SessionId, id: PacketId) -> Ticket {
-        self.receipt(session, id, false)
-    }
-
-    fn receipt(&self, session: SessionId, id: PacketId, there: bool) -> Ticket {
-        self.note(|inner| {
-            if !inner.queues.has(session) {
-                return Ticket::default();
-            }
-            inner.collecting.received(session, id, there)
-        })
+        self.note(|inner| inner.receipt(session, id, false))
     }
 
     /// Retains a message for its topic.

@@ -266,9 +266,14 @@ impl Writer {
 /// The group that has collected is to be written; the next one begins.
 fn take(inner: &mut Inner) -> Arc<Batch> {
     let next = Batch::new(inner.collecting.group + 1);
-    let batch = Arc::new(std::mem::replace(&mut inner.collecting, next));
-    inner.committing = Some(batch.clone());
+    let mut batch = std::mem::replace(&mut inner.collecting, next);
     inner.opened = None;
+    if !inner.stopping && !inner.open.is_empty() {
+        inner.open.carry(&mut batch, &mut inner.collecting);
+        inner.opened = Some(Instant::now());
+    }
+    let batch = Arc::new(batch);
+    inner.committing = Some(batch.clone());
     inner.flush = false;
     batch
 }

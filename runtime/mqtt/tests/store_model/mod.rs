@@ -29,6 +29,8 @@ pub enum Step {
     Unsubscribe(u8, u8),
     /// To a session, of a size, the same message as before (if there is one).
     Enqueue(u8, u16, bool),
+    /// A QoS 2 message from the first session under an identifier, to as many sessions as there are after it.
+    Exactly(PacketId, u16),
     Sent(u8, u8, PacketId),
     Released(u8, u8, PacketId),
     Remove(u8, u8),
@@ -49,6 +51,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         2 => (some(), 0..4u8, 0..24u8).prop_map(|(s, f, o)| Step::Subscribe(s, f, o)),
         1 => (some(), 0..4u8).prop_map(|(s, f)| Step::Unsubscribe(s, f)),
         14 => (some(), size(), any::<bool>()).prop_map(|(s, n, same)| Step::Enqueue(s, n, same)),
+        3 => (id(), size()).prop_map(|(id, n)| Step::Exactly(id, n)),
         4 => (some(), some(), id()).prop_map(|(s, n, id)| Step::Sent(s, n, id)),
         2 => (some(), some(), id()).prop_map(|(s, n, id)| Step::Released(s, n, id)),
         9 => (some(), some()).prop_map(|(s, n)| Step::Remove(s, n)),
@@ -242,6 +245,7 @@ impl Model {
                 })
             }
             Step::Enqueue(s, size, same) => self.enqueue(*s, *size, *same, store),
+            Step::Exactly(id, size) => self.exactly(*id, *size, store),
             Step::Sent(s, n, id) => {
                 let Some((client, seq)) = self.choose_message(*s, *n) else {
                     return done;
@@ -322,28 +326,7 @@ impl Model {
             retain: size.is_multiple_of(5),
             identifiers: (0..u32::from(size % 3)).collect(),
         };
-        let fits = self.make_room(&client, &new);
-        let queue = &mut self.state.sessions.get_mut(&client).unwrap().queue;
-        let (next, _) = self.counters.get_mut(&client).unwrap();
-        let expected = fits.map(|dropped| {
-            let seq = *next;
-            *next += 1;
-            let entry = Entry {
-                seq,
-                state: State::Queued,
-                delivery: delivery.clone(),
-                message: Some(Message {
-                    qos: delivery.qos,
-                    retain: delivery.retain,
-                    ..new.clone()
-                }),
-            };
-            let size = 100 + new.size() as u64;
-            self.sizes.insert((client.clone(), seq), size);
-            self.touched = Some((client.clone(), seq));
-            queue.insert(seq, entry);
-            (seq, dropped)
-        });
+        let expected = self.push(&client, &new, delivery.clone());
         let Some(subject) = subject else {
             return Ticket::default();
         };
@@ -357,6 +340,64 @@ impl Model {
             .map_or(Ticket::default(), |enqueued| enqueued.ticket);
         assert_eq!(outcome.map(|e| (e.seq, e.dropped)), expected);
         ticket
+    }
+
+    fn exactly(&mut self, id: PacketId, size: u16, subject: Option<&mut Subject>) -> Ticket {
+        let clients: Vec<String> = self.state.sessions.keys().cloned().collect();
+        let Some(first) = clients.first() else {
+            return Ticket::default();
+        };
+        let new = self.next_message(size, false);
+        let session = self.state.sessions.get_mut(first).unwrap();
+        session.received.insert(id);
+        let expected: Vec<_> = clients[1..]
+            .iter()
+            .map(|client| self.push(client, &new, Delivery::default()))
+            .collect();
+        self.touched = None;
+        let Some(subject) = subject else {
+            return Ticket::default();
+        };
+        let store = &subject.store;
+        let body = store.body(new);
+        subject.body = Some(body.clone());
+        let together = store.together(&body);
+        for (client, expected) in clients[1..].iter().zip(expected) {
+            // The writer has a chance to come in between.
+            std::thread::yield_now();
+            let outcome = store.enqueue(subject.ids[client], &body, Delivery::default());
+            assert_eq!(outcome.map(|e| (e.seq, e.dropped)), expected);
+        }
+        together.remember(subject.ids[first], id)
+    }
+
+    fn push(
+        &mut self,
+        client: &str,
+        new: &Message,
+        delivery: Delivery,
+    ) -> Result<(Seq, Vec<Seq>), Refused> {
+        let dropped = self.make_room(client, new)?;
+        let queue = &mut self.state.sessions.get_mut(client).unwrap().queue;
+        let (next, _) = self.counters.get_mut(client).unwrap();
+        let seq = *next;
+        *next += 1;
+        let message = Message {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            ..new.clone()
+        };
+        let entry = Entry {
+            seq,
+            state: State::Queued,
+            delivery,
+            message: Some(message),
+        };
+        let size = 100 + new.size() as u64;
+        self.sizes.insert((client.to_owned(), seq), size);
+        self.touched = Some((client.to_owned(), seq));
+        queue.insert(seq, entry);
+        Ok((seq, dropped))
     }
 
     fn make_room(&mut self, client: &str, new: &Message) -> Result<Vec<Seq>, Refused> {
