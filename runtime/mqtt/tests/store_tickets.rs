@@ -180,7 +180,9 @@ async fn closing_writes_what_is_pending() {
     enqueue(&store, id, "x").unwrap();
     let other = store.clone();
     store.close().unwrap();
-    drop(other);
+    assert_eq!(enqueue(&other, id, "late"), Err(Refused::Unavailable));
+    let (_, late) = other.create(record("late"));
+    assert!(other.durable(late).await.is_err());
     let (store, loaded) = open(folder.path(), patient());
     assert_eq!(loaded.sessions[0].messages, 1);
     // Dropping every handle writes too, but does not wait for it.

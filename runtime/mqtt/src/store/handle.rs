@@ -18,6 +18,7 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::Waker,
     thread::JoinHandle,
     time::Instant,
 };
@@ -88,7 +89,7 @@ pub(super) struct Inner {
     /// Somebody wants the next commit now.
     pub flush: bool,
     pub stopping: bool,
-    /// Set when the writer has ended with something unwritten.
+    /// Set when the store is closed, or the writer has ended with something unwritten.
     pub closed: Option<Unavailable>,
     pub metrics: Metrics,
     last_session: u64,
@@ -97,6 +98,13 @@ pub(super) struct Inner {
 
 pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, Inner> {
     shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives the lock back, and then wakes whoever waited for what has changed.
+pub(super) fn unlock(mut inner: MutexGuard<'_, Inner>) {
+    let woken = inner.progress.take_woken();
+    drop(inner);
+    woken.into_iter().for_each(Waker::wake);
 }
 
 impl Inner {
@@ -228,7 +236,7 @@ impl Store {
         let enough = after.0 >= writer::ENOUGH && before.0 < writer::ENOUGH
             || after.1 >= limit / 2 && before.1 < limit / 2;
         let wake = enough || after.0 > 0 && std::mem::take(&mut inner.idle);
-        drop(inner);
+        unlock(inner);
         if wake {
             self.shared.wake.notify_all();
         }
@@ -316,7 +324,8 @@ impl Store {
     ) -> Result<Enqueued, Refused> {
         let options = &self.shared.options;
         self.note(|inner| {
-            if inner.metrics.failing && inner.pending_bytes() >= options.pending_bytes {
+            let stuck = inner.metrics.failing && inner.pending_bytes() >= options.pending_bytes;
+            if stuck || inner.closed.is_some() {
                 return Err(Refused::Unavailable);
             }
             let size = u32::try_from(OVERHEAD + body.message().size()).unwrap_or(u32::MAX);
@@ -497,7 +506,7 @@ impl Store {
                     read::overlay(&mut found, committing, session, after, to);
                 }
                 read::overlay(&mut found, &inner.collecting, session, after, to);
-                drop(inner);
+                unlock(inner);
                 if !found.is_empty() || all {
                     return Ok(found.into_values().flatten().take(limit.max(1)).collect());
                 }
@@ -508,7 +517,7 @@ impl Store {
     }
 
     /// Writes what is pending and closes the file; blocks. Fails when the disk refuses: then what was pending is lost, as
-    /// the tickets tell. Other handles are of no use afterwards.
+    /// the tickets tell. Other handles are refused afterwards.
     pub fn close(self) -> Result<(), Unavailable> {
         self.worker.stop();
         let thread = &self.worker.thread;
@@ -519,7 +528,15 @@ impl Store {
             log::error!("the writer of the message store panicked");
         }
         self.shared.database.clone().shut_down();
-        lock(&self.shared).closed.clone().map_or(Ok(()), Err)
+        let mut inner = lock(&self.shared);
+        if let Some(lost) = &inner.closed {
+            return Err(lost.clone());
+        }
+        // For whoever still has a handle.
+        inner.closed = Some(Unavailable {
+            reason: "it is closed".into(),
+        });
+        Ok(())
     }
 }
 

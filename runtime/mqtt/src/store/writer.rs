@@ -4,7 +4,7 @@ use super::{
     SessionId, Unavailable,
     batch::Batch,
     format,
-    handle::{Inner, Shared, lock},
+    handle::{Inner, Shared, lock, unlock},
     read, write,
 };
 use ::store::{
@@ -169,7 +169,7 @@ impl Writer {
                     log::warn!("the message store can write again");
                 }
                 self.pause = FIRST_PAUSE;
-                drop(inner);
+                unlock(inner);
                 shared.room.notify_waiters();
             }
             Err(error) => self.failed(inner, group, &error),
@@ -198,15 +198,19 @@ impl Writer {
         inner.flush = false;
         // There may be nothing left to write.
         inner.settle();
-        self.shared.room.notify_waiters();
         if inner.stopping {
             log::error!("the message store is closed with changes that could not be written");
             let group = inner.collecting.group;
             inner.progress.fail(group, &error);
             inner.collecting = Batch::new(group + 1);
             inner.closed = Some(error);
+            unlock(inner);
+            shared.room.notify_waiters();
             return;
         }
+        unlock(inner);
+        shared.room.notify_waiters();
+        let mut inner = lock(&shared);
         let until = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         while !inner.stopping && !inner.flush && Instant::now() < until {
@@ -247,18 +251,22 @@ impl Writer {
             log::error!("looking for expired messages: {error}");
             Vec::new()
         });
-        if found.len() < SWEPT {
-            self.next_sweep = Instant::now() + SWEEP;
-        }
         if let Err(error) = self.shared.database.maintain_blocking(compact) {
             log::warn!("making the file of the message store smaller: {error}");
         }
         let mut inner = lock(&self.shared);
+        let mut gone = 0;
         for (session, seq) in found {
             if inner.queues.contains(session, seq) {
-                inner.metrics.expired += 1;
+                gone += 1;
                 inner.remove(session, seq);
             }
+        }
+        inner.metrics.expired += gone;
+        unlock(inner);
+        // Goes on at once while there are more.
+        if gone < SWEPT {
+            self.next_sweep = Instant::now() + SWEEP;
         }
     }
 }
