@@ -237,6 +237,50 @@ async fn giving_up_on_a_qos_2_message_does_not_keep_it_from_the_disk() {
     assert_eq!(loaded.sessions[0].messages, 1);
 }
 
+#[test]
+fn many_threads_wait_and_every_one_is_woken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path(), Options::default());
+    let workers: Vec<_> = (0..6u64)
+        .map(|worker| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build();
+                runtime.unwrap().block_on(async {
+                    let (id, _) = store.create(record(&worker.to_string()));
+                    for n in 0..152 {
+                        store.ready().await;
+                        let one = enqueue(&store, id, "x").unwrap();
+                        // Some are acknowledged before, some while, some after they are written, some never.
+                        let at_once = (n + worker) % 4 == 0;
+                        if at_once {
+                            store.remove(id, one.seq);
+                        }
+                        let done = store.durable(one.ticket);
+                        let waited = tokio::time::timeout(Duration::from_secs(20), done).await;
+                        waited.expect("woken in time").unwrap();
+                        if (n + worker) % 4 == 1 {
+                            store.remove(id, one.seq);
+                        }
+                    }
+                });
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    assert_eq!(store.metrics().messages, 6 * 76);
+    store.close().unwrap();
+    let (_, loaded) = open(folder.path(), patient());
+    assert_eq!(
+        loaded.sessions.iter().map(|s| s.messages).sum::<usize>(),
+        6 * 76
+    );
+}
+
 /// A database whose file may not grow any more, or may.
 fn set_full(database: &Database, full: bool) {
     let pages = move |t: &::store::rusqlite::Transaction<'_>| {
