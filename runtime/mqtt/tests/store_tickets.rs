@@ -281,6 +281,25 @@ fn many_threads_wait_and_every_one_is_woken() {
     );
 }
 
+#[tokio::test]
+async fn of_two_sessions_of_one_client_the_later_one_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path(), Options::default());
+    let (early, late) = (session(&store, "a").await, session(&store, "a").await);
+    enqueue(&store, early, "early").unwrap();
+    enqueue(&store, late, "late").unwrap();
+    // Killed before the early one could be ended.
+    store.close().unwrap();
+    for _ in 0..2 {
+        let (store, loaded) = open(folder.path(), Options::default());
+        assert_eq!(loaded.sessions.len(), 1);
+        assert_eq!(loaded.sessions[0].id, late);
+        assert_eq!(store.metrics().messages, 1);
+        assert_eq!(queue(&store, early, 5).await.len(), 0);
+        store.close().unwrap();
+    }
+}
+
 /// A database whose file may not grow any more, or may.
 fn set_full(database: &Database, full: bool) {
     let pages = move |t: &::store::rusqlite::Transaction<'_>| {

@@ -220,6 +220,9 @@ impl Store {
             shared,
             worker: Arc::new(worker),
         };
+        for id in everything.superseded {
+            store.note(|inner| inner.collecting.session(id, None));
+        }
         Ok((store, everything.loaded))
     }
 
@@ -246,7 +249,7 @@ impl Store {
         result
     }
 
-    /// A new session.
+    /// A new session. When a crash leaves two of one client, the later one counts.
     pub fn create(&self, record: SessionRecord) -> (SessionId, Ticket) {
         self.note(|inner| {
             inner.last_session += 1;

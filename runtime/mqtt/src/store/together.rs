@@ -36,23 +36,23 @@ impl Open {
 /// While this lives, what [`Store::enqueue`] is given of one message is not written.
 #[must_use]
 #[derive(Debug)]
-pub struct Together<'a> {
-    store: &'a Store,
+pub struct Together {
+    store: Store,
     body: u64,
 }
 
 impl Store {
     /// Begins the enqueueing of a QoS 2 message that came from a stored session; before the first [`Store::enqueue`] of it.
-    pub fn together(&self, body: &Body) -> Together<'_> {
+    pub fn together(&self, body: &Body) -> Together {
         lock(&self.shared).open.0.push((body.0.id, Vec::new()));
         Together {
-            store: self,
+            store: self.clone(),
             body: body.0.id,
         }
     }
 }
 
-impl Together<'_> {
+impl Together {
     /// Ends it with [`Store::remember`]. The ticket is done when the identifier and all messages are durable; those of the
     /// messages alone say nothing.
     pub fn remember(self, session: SessionId, id: PacketId) -> Ticket {
@@ -63,7 +63,7 @@ impl Together<'_> {
     }
 }
 
-impl Drop for Together<'_> {
+impl Drop for Together {
     fn drop(&mut self) {
         let mut inner = lock(&self.store.shared);
         inner.open.0.retain(|(body, _)| *body != self.body);
