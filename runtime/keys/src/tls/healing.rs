@@ -23,7 +23,7 @@ use std::sync::{
 pub(super) fn load(
     token: &Token,
     uri: &KeyUri,
-    backend: &Backend,
+    wanted: Option<&Backend>,
 ) -> Result<PKey<Private>, KeyError> {
     let key = token.find(uri).wait()?;
     if !key.confined {
@@ -34,14 +34,20 @@ pub(super) fn load(
         let _open = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
         (
             shared.starts.load(Ordering::Acquire),
-            backend.load(token, &key),
+            wanted
+                .cloned()
+                .unwrap_or_else(Backend::choose)
+                .load(token, &key),
         )
     };
-    // The token has the key and gave it to us: what is wrong is between it and OpenSSL, and can be done without.
-    let inner = inner.unwrap_or_else(|fault| {
-        log::warn!(key:% = key.uri; "the key signs on the token's own thread: {fault}");
-        None
-    });
+    let inner = match inner {
+        Err(fault) if wanted.is_none() => {
+            // The token has the key, so what is wrong is between it and OpenSSL, and can be done without.
+            log::warn!(key:% = key.uri; "the key signs on the token's own thread: {fault}");
+            None
+        }
+        other => other?,
+    };
     let healing = Healing {
         token: token.clone(),
         name: key.uri.clone(),
@@ -89,10 +95,10 @@ impl Healing {
         match signed {
             Some(Ok(signature)) => return Some(signature),
             Some(Err(fault)) => {
-                log::info!(key:% = self.name; "the token's own thread signs from now on: {fault}")
+                log::info!(key:% = self.name; "the token's own thread signs from now on: {fault}");
             }
             None => {
-                log::info!(key:% = self.name; "the token's own thread signs from now on: its library was started anew")
+                log::info!(key:% = self.name; "the token's own thread signs from now on: its library was started anew");
             }
         }
         // Freeing a key never calls into the library, only OpenSSL.

@@ -48,6 +48,9 @@ type Free =
     extern "C" fn(*mut c_void, *mut c_void, *mut sys::CRYPTO_EX_DATA, c_int, c_long, *mut c_void);
 
 unsafe extern "C" {
+    fn ERR_set_mark() -> c_int;
+    fn ERR_pop_to_mark() -> c_int;
+
     fn ECDSA_size(key: *const sys::EC_KEY) -> c_int;
     fn EC_KEY_OpenSSL() -> *const EcMethod;
     fn EC_KEY_METHOD_new(from: *const EcMethod) -> *mut EcMethod;
@@ -143,8 +146,14 @@ unsafe fn call(
         };
         (signer, slice::from_raw_parts(data, length))
     };
+    // A token's library may itself use OpenSSL, on this thread, and leave errors behind though it succeeded: TLS would
+    // take them for its own.
+    // SAFETY: these touch the thread's error queue only, and come in a pair.
+    unsafe { ERR_set_mark() };
     // A panic must not cross into C.
     let signature = catch_unwind(AssertUnwindSafe(|| signer.sign(data, padding)));
+    // SAFETY: as above.
+    unsafe { ERR_pop_to_mark() };
     let Some(signature) = signature.ok().flatten() else {
         return 0;
     };
