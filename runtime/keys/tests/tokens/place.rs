@@ -56,6 +56,7 @@ impl Kind {
                 Some("no libtpm2_pkcs11.so (libtpm2-pkcs11-1)")
             }
             Self::Tpm if !program("swtpm") => Some("no swtpm (swtpm)"),
+            Self::Tpm if !program("tpm2_flushcontext") => Some("no tpm2_flushcontext (tpm2-tools)"),
             _ => None,
         }
     }
@@ -117,7 +118,8 @@ impl Place {
             library: kind.library().unwrap(),
             tpm: None,
         };
-        if kind == Kind::Tpm {
+        // A helper uses its case's.
+        if kind == Kind::Tpm && std::env::var_os("KEYS_TEST_TPM_RUNS").is_none() {
             place.start_tpm();
         }
         place
@@ -165,6 +167,18 @@ impl Place {
         match self.kind {
             Kind::SoftHsm => fs::rename(self.folder.join("away"), self.store()).unwrap(),
             Kind::Tpm => self.start_tpm(),
+        }
+    }
+
+    /// Frees the TPM's three places for keys. On a device the kernel's resource manager (/dev/tpmrm0) does that.
+    pub fn relieve(&self, uri: &KeyUri) {
+        if self.kind == Kind::Tpm {
+            self.open(uri).close().wait().unwrap();
+            let status = Command::new("tpm2_flushcontext")
+                .args(["--transient-object", "--tcti"])
+                .arg(format!("swtpm:path={}", socket(&self.folder).display()))
+                .status();
+            assert!(status.unwrap().success());
         }
     }
 
