@@ -43,6 +43,9 @@ pub struct LoadOptions {
 ///
 /// The key may be used from several threads at once. With a token, the token's library is asked for the key and its
 /// PIN first, so that errors say what is missing: library, token, object, PIN, engine.
+///
+/// A token's key has no private number: it signs, and its certificate's key is equal to it, but it cannot be exported,
+/// and `EcKey::private_key`, `Rsa::d` and their like must not be called on it.
 pub fn load(uri: &KeyUri, options: &LoadOptions) -> Result<PKey<Private>, KeyError> {
     match uri {
         KeyUri::File(path) => load_file(path),

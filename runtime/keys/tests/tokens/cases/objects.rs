@@ -230,6 +230,13 @@ pub fn certificates_are_stored_beside_their_key_and_replaced(place: &mut Place) 
             .unwrap();
         let stored = token.certificate(&named(&uri, "device")).wait().unwrap();
         assert_eq!(stored.to_der().unwrap(), certificate.to_der().unwrap());
+        let certificate_uri: KeyUri = TokenUri {
+            class: Some(ObjectClass::Certificate),
+            ..name.token().unwrap().clone()
+        }
+        .into();
+        let loaded = keys::certificate::load(&certificate_uri, &place.options()).unwrap();
+        assert_eq!(loaded[0].to_der().unwrap(), certificate.to_der().unwrap());
         let objects = token.objects().wait().unwrap();
         let count = objects
             .iter()
