@@ -18,6 +18,7 @@ pub mod certificate;
 pub mod config;
 mod error;
 mod make;
+mod memory;
 mod pin;
 pub mod renewal;
 mod request;
@@ -28,6 +29,7 @@ mod uri;
 
 pub use error::KeyError;
 pub use make::{generate, remove};
+pub use memory::forbid_core_dumps;
 pub use pin::{Pin, PinSources};
 pub use request::{AlternativeName, CertificateRequest};
 pub use seal::Sealer;

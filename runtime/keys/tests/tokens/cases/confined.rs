@@ -122,6 +122,30 @@ pub fn no_way_out_is_open_to_a_private_key(place: &mut Place) {
     }
 }
 
+pub fn no_core_dump_is_made_of_a_process_that_forbids_it(place: &mut Place) {
+    let uri = place.new_token("greengrass");
+    let name = place
+        .open(&uri)
+        .generate(NewKey::new("device"))
+        .wait()
+        .unwrap();
+    let dumpable = || rustix::process::dumpable_behavior().unwrap();
+    assert_eq!(dumpable(), rustix::process::DumpableBehavior::Dumpable);
+    keys::forbid_core_dumps().unwrap();
+    // Keys load and sign as before.
+    let key = keys::load(&name, &place.options()).unwrap();
+    let mut signer =
+        openssl::sign::Signer::new(openssl::hash::MessageDigest::sha256(), &key).unwrap();
+    assert!(signer.sign_oneshot_to_vec(b"x").is_ok());
+    assert_eq!(dumpable(), rustix::process::DumpableBehavior::NotDumpable);
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let core = limits
+        .lines()
+        .find(|l| l.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+}
+
 /// Every log line, at the finest level.
 struct Lines(Mutex<String>);
 

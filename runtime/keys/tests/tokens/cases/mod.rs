@@ -48,6 +48,7 @@ cases! {
     unplugged::another_users_c_finalize_is_survived BOTH;
     unplugged::a_token_that_comes_later_is_found BOTH;
     confined::no_way_out_is_open_to_a_private_key BOTH;
+    confined::no_core_dump_is_made_of_a_process_that_forbids_it BOTH;
     confined::neither_key_nor_pin_is_in_any_file_log_or_argument BOTH;
     sealing::a_secret_is_opened_by_the_token_that_it_was_sealed_to BOTH;
     renewal::a_renewal_goes_on_after_a_power_loss_at_every_step BOTH;
