@@ -11,6 +11,7 @@ pub mod machine;
 mod parameters;
 mod ports;
 mod settings;
+pub mod sources;
 mod stored;
 mod task;
 pub mod wire;
