@@ -7,7 +7,7 @@
 use super::{backend::Backend, ffi};
 use crate::{
     KeyError, KeyUri, Token,
-    token::{Raw, TokenKey},
+    token::{LIMIT, Raw, TokenKey},
 };
 use openssl::{
     error::ErrorStack,
@@ -15,9 +15,13 @@ use openssl::{
     pkey_ctx::PkeyCtx,
     rsa::Padding,
 };
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc::sync_channel,
+    },
+    thread,
 };
 
 pub(super) fn load(
@@ -32,12 +36,10 @@ pub(super) fn load(
     let shared = &token.module().shared;
     let (start, inner) = {
         let _open = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let backend = wanted.cloned().unwrap_or_else(Backend::choose);
         (
             shared.starts.load(Ordering::Acquire),
-            wanted
-                .cloned()
-                .unwrap_or_else(Backend::choose)
-                .load(token, &key),
+            fetch(backend, token, &key),
         )
     };
     let inner = match inner {
@@ -56,6 +58,31 @@ pub(super) fn load(
         broken: AtomicBool::new(false),
     };
     wrap(&key, Arc::new(healing))
+}
+
+/// The back end's key, or the error that it does not answer: libp11 0.4.12 waits for ever for a session when its first
+/// one cannot be opened. Its thread is then left behind.
+fn fetch(
+    backend: Backend,
+    token: &Token,
+    key: &TokenKey,
+) -> Result<Option<PKey<Private>>, KeyError> {
+    if backend == Backend::Thread {
+        return Ok(None);
+    }
+    let (send, answer) = sync_channel(1);
+    let (token, key) = (token.clone(), key.clone());
+    thread::Builder::new()
+        .name("pkcs11-load".into())
+        .spawn(move || {
+            // Nobody listens any more: the time is over.
+            let _ = send.send(backend.load(&token, &key));
+        })
+        .map_err(|source| KeyError::file("a thread", source))?;
+    answer.recv_timeout(LIMIT).unwrap_or(Err(KeyError::Slow {
+        what: "loading the key into OpenSSL",
+        limit: LIMIT,
+    }))
 }
 
 fn wrap(key: &TokenKey, signer: Arc<dyn ffi::Sign>) -> Result<PKey<Private>, KeyError> {
