@@ -69,6 +69,7 @@ fn run(kind: Kind, case: &str, measure: bool) -> Result<(), Failed> {
     command.env(CHILD, case);
     place::prepare(kind, folder.path(), &mut command);
     let output = command.output()?;
+    place::clean_up(folder.path());
     for line in String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter(|l| measure || l.starts_with("SKIPPED"))

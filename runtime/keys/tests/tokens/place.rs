@@ -98,6 +98,27 @@ pub fn prepare(kind: Kind, folder: &Path, command: &mut Command) {
     }
 }
 
+fn pid_file(folder: &Path) -> PathBuf {
+    folder.join("tpm/pid")
+}
+
+/// Ends the TPM of a case whose process died before it could.
+pub fn clean_up(folder: &Path) {
+    let Ok(pid) = fs::read_to_string(pid_file(folder)) else {
+        return;
+    };
+    let arguments = fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+    if arguments.contains(folder.to_str().unwrap())
+        && let Some(pid) = pid
+            .trim()
+            .parse()
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
 fn socket(folder: &Path) -> PathBuf {
     folder.join("tpm/socket")
 }
@@ -141,6 +162,8 @@ impl Place {
             .arg(format!("type=unixio,path={}", socket.display()))
             .arg("--ctrl")
             .arg(format!("type=unixio,path={}.ctrl", socket.display()))
+            .arg("--pid")
+            .arg(format!("file={}", pid_file(&self.folder).display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
