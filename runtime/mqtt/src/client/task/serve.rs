@@ -69,6 +69,8 @@ impl Task {
             self.read(link)?;
             self.send(link);
             if self.may_stop() {
+                // What consumers were done with is acknowledged first.
+                self.answer_bell(Some(link));
                 return Ok(());
             }
             let reads = self.pushing.is_none() && !self.is_flooded();
