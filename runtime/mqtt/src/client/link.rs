@@ -243,10 +243,9 @@ impl Link {
             return None;
         }
         match self.pinged {
-            // Nothing is read, so nothing can have been answered.
-            Some(_) if self.paused => None,
+            // Nothing is read, so nothing can have been answered; the server still wants to hear from us.
+            _ if self.paused => Some(self.last_sent + keep_alive),
             Some(pinged) => Some(pinged + self.ping),
-            None if self.paused => Some(self.last_sent + keep_alive),
             None => Some(self.last_sent.min(self.last_received) + keep_alive),
         }
     }
@@ -256,11 +255,13 @@ impl Link {
         if self.due().is_none_or(|due| due > now) {
             return Ok(());
         }
-        if self.pinged.is_some() {
+        if self.pinged.is_some() && !self.paused {
             return Err(Cause::PingTimeout(self.ping));
         }
         Encoder::pingreq(&mut self.out);
         self.pinged = Some(now);
+        // Even if it cannot be written yet, one is enough.
+        self.last_sent = now;
         Ok(())
     }
 

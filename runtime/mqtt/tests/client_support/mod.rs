@@ -190,7 +190,7 @@ impl Peer {
         )
         .await;
         read.expect("an end").expect("an orderly end");
-        assert_eq!(rest, []);
+        assert!(rest.is_empty(), "{rest:02x?}");
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {

@@ -29,6 +29,7 @@ impl Task {
             Err(cause) => cause,
         };
         self.subscriptions.disconnected();
+        self.incoming.disconnected();
         let reason = match &cause {
             Cause::Requested => Some(Reason::SUCCESS),
             Cause::Protocol(error) => Some(error.reason),
