@@ -1,5 +1,7 @@
 //! The client against a server that follows a script: refusals, silence, faults, limits, redelivery. Time is paused.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod client_support;
 
 use client_support::{Packet, Server, message, packet, publish, status};

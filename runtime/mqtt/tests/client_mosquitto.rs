@@ -1,5 +1,7 @@
 //! The client against mosquitto: both versions, every QoS, plain and mutual TLS, restarts.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod client_support;
 
 use bytes::Bytes;

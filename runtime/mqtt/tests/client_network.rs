@@ -1,5 +1,7 @@
 //! The client's way to the server: TLS with SNI, verification and ALPN, HTTP proxies of every temper.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod client_support;
 
 use client_support::{SOON, certificates::Authority, status};
@@ -71,7 +73,7 @@ async fn broker(acceptor: SslAcceptor) -> (u16, Seen) {
                     .subject_name()
                     .entries_by_nid(Nid::COMMONNAME)
                     .next()?;
-                Some(name.data().as_utf8().unwrap().to_string())
+                Some(String::from_utf8(name.data().as_slice().to_vec()).unwrap())
             });
             let alpn = ssl
                 .selected_alpn_protocol()

@@ -3,14 +3,16 @@
 use super::{
     Status,
     error::{PubAck, PublishError, SubscribeError},
-    filter,
     journal::{Journal, NoJournal},
     net::Dial,
     options::{Options, SubscribeOptions, WhenOffline},
     queue::{Bell, Item, Queue, Receipt, SubscriberId},
     task::{Control, Outbound, Task},
 };
-use crate::{Message, Properties, QoS};
+use crate::{
+    Message, Properties, QoS,
+    topic::{Filter, check_name},
+};
 use bytestring::ByteString;
 use std::{
     pin::Pin,
@@ -144,7 +146,7 @@ impl Client {
     ) -> Result<Subscription, SubscribeError> {
         let filter = filter.into();
         let options = options.into();
-        if !filter::is_filter(&filter) {
+        if Filter::parse(&filter).is_err() {
             return Err(SubscribeError::InvalidFilter(filter));
         }
         let bell = Arc::clone(&self.shared.bell);
@@ -190,7 +192,7 @@ impl Client {
 }
 
 fn check(message: &Message, maximum_payload: usize) -> Result<(), PublishError> {
-    if !filter::is_topic_name(&message.topic) {
+    if check_name(&message.topic).is_err() {
         return Err(PublishError::Invalid("its topic is not a topic name"));
     }
     let size = message.payload.len();
@@ -212,7 +214,7 @@ fn wrong_property(properties: &Properties) -> Option<&'static str> {
             properties
                 .response_topic
                 .as_ref()
-                .is_some_and(|topic| !filter::is_topic_name(topic)),
+                .is_some_and(|topic| check_name(topic).is_err()),
             "its response topic is not a topic name",
         ),
         (

@@ -4,10 +4,10 @@ use super::Task;
 use crate::{
     Message,
     client::{
-        filter,
         incoming::{Token, Verdict},
         link::Link,
         queue::{Pushed, Queue, Receipt},
+        subscriptions,
         wire::{Publication, WireError},
     },
 };
@@ -125,7 +125,7 @@ impl Task {
         let excess = self.excess();
         let bell = &self.bell;
         self.unclaimed.retain(|(message, token)| {
-            if !filter::matches(filter, &message.topic) {
+            if !subscriptions::matches(filter, &message.topic) {
                 return true;
             }
             let receipt = Receipt::new(*token, 1, Arc::clone(bell));
