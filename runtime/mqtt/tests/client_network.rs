@@ -400,6 +400,37 @@ async fn a_server_that_stalls_in_the_handshake_is_given_up() {
     );
 }
 
+#[test]
+fn the_runtime_can_end_in_the_middle_of_a_handshake() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let house = House::new().await;
+        let connector = Connector {
+            port: listener.local_addr().unwrap().port(),
+            ..house.connector()
+        };
+        let options = Options {
+            timeouts: Timeouts {
+                handshake: Duration::from_secs(600),
+                ..Timeouts::default()
+            },
+            ..Options::new("client")
+        };
+        let (_client, task) = Client::start(options, connector, None);
+        tokio::spawn(task);
+        let (mut stalled, _) = listener.accept().await.unwrap();
+        // ClientHello: the handshake is under way.
+        stalled.read_u8().await.unwrap();
+    });
+    let started = std::time::Instant::now();
+    drop(runtime);
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
 #[tokio::test]
 async fn hosts_that_do_not_exist_or_do_not_listen_are_named() {
     let house = House::new().await;

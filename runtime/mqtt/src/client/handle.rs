@@ -60,7 +60,10 @@ impl Client {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (publishes, from_publishers) = mpsc::channel(options.publish_queue.max(1));
         let (control, from_callers) = mpsc::channel(16);
-        let (status, watched) = watch::channel(Status::Connecting { attempt: 1 });
+        let (status, watched) = watch::channel(Status::Connecting {
+            attempt: 1,
+            after: None,
+        });
         let bell = Arc::new(Bell::default());
         let shared = Shared {
             publishes,
@@ -136,7 +139,8 @@ impl Client {
     }
 
     /// Subscribes and waits until the server has granted it. Filters that are subscribed to already are shared: no packet is
-    /// sent, and retained messages, which come with the first SUBSCRIBE, are not sent again.
+    /// sent unless a higher QoS is asked for, the other options are the first one's, and retained messages, which come with
+    /// SUBSCRIBE, are not sent again.
     ///
     /// Survives reconnects. A message that matches several overlapping filters may come once for each of them.
     pub async fn subscribe(
@@ -150,7 +154,7 @@ impl Client {
             return Err(SubscribeError::InvalidFilter(filter));
         }
         let bell = Arc::clone(&self.shared.bell);
-        let queue = Arc::new(Queue::new(options.queue, options.queue_bytes, bell));
+        let queue = Arc::new(Queue::new(&options, bell));
         let id = self.shared.next_subscriber.fetch_add(1, Ordering::Relaxed);
         // From here on a dropped future takes the subscription back.
         let mut subscription = Subscription {

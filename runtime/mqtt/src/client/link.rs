@@ -86,7 +86,9 @@ impl Link {
                 server_reference: ack.server_reference,
             });
         }
-        let granted = ack.granted(options);
+        let mut granted = ack.granted(options);
+        // A server that was told to forget the session cannot have kept it.
+        granted.session_present &= !clean;
         link.aliases.most = granted.topic_alias_maximum.min(options.topic_aliases);
         link.granted = Arc::new(granted);
         link.since = Instant::now();

@@ -71,8 +71,7 @@ impl Task {
             let receipt = pushing.receipt.as_ref();
             if queue.push(&pushing.message, receipt, excess) == Pushed::Full {
                 if receipt.is_none() && pushing.patience.is_none() {
-                    let patience = self.options.timeouts.slow_consumer;
-                    pushing.patience = Some(Instant::now() + patience);
+                    pushing.patience = Some(Instant::now() + queue.patience);
                 }
                 return;
             }
