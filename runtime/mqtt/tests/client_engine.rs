@@ -67,7 +67,11 @@ async fn engine() -> Engine {
         .unwrap()
 }
 
-fn start(way: &Inside, client_id: &str, version: Version) -> Client {
+fn client(
+    way: &Inside,
+    client_id: &str,
+    version: Version,
+) -> (Client, impl Future<Output = ()> + Send + 'static) {
     let options = Options {
         version,
         back_off: BackOff {
@@ -78,13 +82,35 @@ fn start(way: &Inside, client_id: &str, version: Version) -> Client {
         },
         ..Options::new(client_id.to_owned())
     };
-    let (client, task) = Client::start(options, way.clone(), None);
+    Client::start(options, way.clone(), None)
+}
+
+fn start(way: &Inside, client_id: &str, version: Version) -> Client {
+    let (client, task) = client(way, client_id, version);
     tokio::spawn(task);
+    client
+}
+
+fn start_elsewhere(way: &Inside, client_id: &str, version: Version) -> Client {
+    let (client, task) = client(way, client_id, version);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    std::thread::spawn(move || runtime.unwrap().block_on(task));
     client
 }
 
 #[tokio::test]
 async fn cuts_on_both_sides_lose_nothing_at_qos_1_and_double_nothing_at_qos_2() {
+    send_over_cuts(start).await;
+}
+
+#[tokio::test]
+async fn nor_do_they_with_every_client_on_a_thread_of_its_own() {
+    send_over_cuts(start_elsewhere).await;
+}
+
+async fn send_over_cuts(start: fn(&Inside, &str, Version) -> Client) {
     for (version, qos) in [
         (Version::V5, QoS::AtLeastOnce),
         (Version::V311, QoS::AtLeastOnce),
