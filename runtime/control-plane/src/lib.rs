@@ -34,5 +34,6 @@ pub fn services() -> Vec<http::Service> {
         iot::service(),
         iot::data::service(),
         iot::jobs::data::service(),
+        greengrassv2::service(),
     ]
 }
