@@ -55,7 +55,7 @@ async fn publish_all(engine: Engine, publisher: usize) {
                 Stage::Sent => {
                     client
                         .publish(&Pub::new(&topic, number.to_string(), 2, *id).dup())
-                        .await
+                        .await;
                 }
                 Stage::Received => client.ack(6, *id).await,
             }

@@ -174,7 +174,8 @@ impl Engine {
 
     /// Subscribes this process; policy is not asked. `capacity` bytes may wait unacknowledged: from three quarters of
     /// them on publishers are held back for up to [`Options::hold_publishers`]; beyond them QoS 0 is dropped, and beyond twice as many QoS 1
-    /// and 2 are refused (0x97). Retained messages are not delivered: read them with [`Engine::retained`].
+    /// and 2 are refused (0x97). One subscription with many filters is better than many: each has a link to the router, about 100 KB; there
+    /// can be 62. Retained messages are not delivered: read them with [`Engine::retained`].
     pub async fn subscribe(
         &self,
         filters: &[&str],

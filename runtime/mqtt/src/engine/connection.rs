@@ -79,6 +79,7 @@ pub(crate) struct Connected<S> {
     pub(super) revision: usize,
     pub(super) ask_receive: bool,
     pub(super) reason_strings: bool,
+    pub(super) denied: bool,
     pub(super) jobs: VecDeque<Job>,
     pub(super) prepared: Option<Box<Prepared>>,
     /// A page of the queue's tail, and the newest message when it was asked for.
@@ -145,6 +146,7 @@ impl<S> Connected<S> {
                 .wrapping_sub(usize::from(arrival.session_present)),
             ask_receive: shared.policy.asks_receive(),
             reason_strings: connect.request_problem_information,
+            denied: false,
             jobs: VecDeque::new(),
             prepared: None,
             loading: None,

@@ -449,9 +449,12 @@ impl<S> Connected<S> {
             Answer::PubRec(id, code) => {
                 if !safe {
                     let mut state = self.seat.lock();
-                    state.session.inbound.release(id);
-                    if let Some(stored) = state.stored {
-                        self.shared.durable.forget(stored, id);
+                    // Another connection may have taken the same message again, and safely.
+                    if state.generation == self.generation {
+                        state.session.inbound.release(id);
+                        if let Some(stored) = state.stored {
+                            self.shared.durable.forget(stored, id);
+                        }
                     }
                 }
                 encoder.pubrec(id, failed(code), out);

@@ -48,7 +48,7 @@ pub struct Options {
     pub max_retained_bytes: usize,
     /// Retained messages put into a session's queue at a time upon SUBSCRIBE. Default 128.
     pub retained_page: usize,
-    /// Bytes under way to in-process subscribers through the router. Default 1 MiB.
+    /// Bytes under way to in-process subscribers through the router, which keeps up to twice as many for each filter. Default 256 KiB.
     pub bus_bytes: usize,
     /// Events waiting for one reader of [`super::Engine::events`]; more are lost and counted. Default 4,096.
     pub event_capacity: usize,
@@ -77,7 +77,7 @@ impl Default for Options {
             max_retained_messages: 200_000,
             max_retained_bytes: 64 << 20,
             retained_page: 128,
-            bus_bytes: 1 << 20,
+            bus_bytes: 256 << 10,
             event_capacity: 4096,
         }
     }

@@ -342,7 +342,8 @@ impl<S> Connected<S> {
     /// See the table in [`crate::policy`].
     fn deny_publish(&mut self, message: &Message, id: Option<PacketId>) -> Result<(), End> {
         add(&self.shared.metrics.denied_publish, 1);
-        log::info!(client = &*self.identity.client_id, topic = &*message.topic; "policy refused a message");
+        let level = self.denial_level();
+        log::log!(level, client = &*self.identity.client_id, topic = &*message.topic; "policy refused a message");
         match (self.encoder.version(), message.qos, id) {
             (Version::V5, QoS::AtLeastOnce, Some(id)) => {
                 self.unacked += 1;
@@ -356,6 +357,15 @@ impl<S> Connected<S> {
                 Answer::PubRec(id, reason::NOT_AUTHORIZED),
             ),
             _ => Err(End::denied()),
+        }
+    }
+
+    /// The first denial of a connection is told to people; a client that goes on trying shall not fill their log.
+    pub(super) fn denial_level(&mut self) -> log::Level {
+        if std::mem::replace(&mut self.denied, true) {
+            log::Level::Debug
+        } else {
+            log::Level::Info
         }
     }
 
