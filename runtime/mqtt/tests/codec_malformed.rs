@@ -314,7 +314,7 @@ fn after_connect() -> Vec<Case> {
         Case("too many user properties", NEW, reason::QUOTA_EXCEEDED, {
             let properties = b"\x26\0\0\0\0".repeat(1025);
             let [low, high] =
-                [5125 % 128 | 0x80, 5125_u16 / 128].map(|byte| u8::try_from(byte).unwrap());
+                [(5125 % 128) | 0x80, 5125_u16 / 128].map(|byte| u8::try_from(byte).unwrap());
             frame(0x30, &parts(&[T, &[low, high], &properties]))
         }),
         // Acknowledgements.

@@ -492,7 +492,7 @@ proptest! {
 #[test]
 fn pingresp_is_two_bytes() {
     for version in [Version::V311, Version::V5] {
-        let packet = written(version, |encoder, out| encoder.pingresp(out));
+        let packet = written(version, Encoder::pingresp);
         assert_eq!(packet.size(), 2);
     }
     assert_eq!(RetainHandling::default(), RetainHandling::Always);
