@@ -17,12 +17,30 @@
 //! ```
 
 mod api;
+mod clock;
+mod connect;
+mod connection;
+mod deliver;
+mod durable;
 mod events;
+mod hold;
 mod metrics;
 mod options;
+mod packets;
+mod policy_cache;
+mod registry;
+mod route;
+mod scratch;
+mod seat;
+mod subscribe;
 
-use crate::{Certificate, Policy};
-use std::{net::SocketAddr, sync::Arc};
+use crate::{Certificate, Policy, topic::Retained};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicUsize},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 pub use crate::bus::{Delivery, Subscription};
 pub use api::{Client, PublishError, StartError, SubscribeError};
@@ -48,9 +66,21 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
+/// What all connections share.
 pub(crate) struct Shared {
-    options: Options,
-    policy: Arc<dyn Policy>,
-    metrics: metrics::Counters,
-    events: events::EventSink,
+    pub options: Options,
+    pub policy: Arc<dyn Policy>,
+    pub metrics: metrics::Counters,
+    pub events: events::EventSink,
+    pub registry: Mutex<registry::Registry>,
+    pub subscriptions: RwLock<route::Tree>,
+    pub retained: RwLock<Retained>,
+    pub clock: clock::Clock,
+    pub durable: durable::Durable,
+    pub bus: crate::bus::Bus,
+    /// Follows the policy's revision.
+    pub revision: AtomicUsize,
+    pub stop: CancellationToken,
+    /// Told of every departure; stop waits for it.
+    pub departed: Notify,
 }

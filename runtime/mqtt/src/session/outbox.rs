@@ -152,11 +152,11 @@ impl<B> Outbox<B> {
     }
 
     /// Takes out the QoS 1 and 2 messages for which `take` holds, in order.
-    pub fn extract(&mut self, mut take: impl FnMut(&B) -> bool) -> Vec<Waiting<B>> {
+    pub fn extract(&mut self, mut take: impl FnMut(QoS, &B) -> bool) -> Vec<Waiting<B>> {
         let all = std::mem::take(&mut self.assured);
         let mut taken = Vec::new();
         for waiting in all {
-            if take(&waiting.body) {
+            if take(waiting.qos, &waiting.body) {
                 taken.push(waiting);
             } else {
                 self.assured.push_back(waiting);

@@ -9,6 +9,10 @@ const SCANNED: usize = 16;
 pub(super) struct Members<K, O> {
     list: Vec<(K, O)>,
     /// Places in `list`, while it is long.
+    #[expect(
+        clippy::box_collection,
+        reason = "most filters have none: 8 bytes, not 48"
+    )]
     index: Option<Box<HashMap<K, usize>>>,
 }
 
