@@ -219,7 +219,7 @@ async fn a_will_is_published_unless_the_client_says_goodbye() {
             (got.text(), got.qos, got.properties.len()),
             ("gone", 2, if version == V5 { 2 } else { 0 })
         );
-        assert_eq!(engine.retained("will", None, 1).len(), 1);
+        assert_eq!(engine.retained("will", None, 1).messages.len(), 1);
         if version == V5 {
             let mut client = login.connect(&engine).await;
             client.send(&[0xE0, 1, 4]).await;
