@@ -22,6 +22,19 @@ pub struct Report {
     pub p99_us: f64,
 }
 
+/// Latencies at a few ranks, in microseconds.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Ranks {
+    /// The median.
+    pub p50_us: f64,
+    /// What one in a hundred exceeds.
+    pub p99_us: f64,
+    /// What one in a thousand exceeds.
+    pub p999_us: f64,
+    /// The longest.
+    pub max_us: f64,
+}
+
 impl Latencies {
     /// Adds one.
     pub fn add(&mut self, latency: Duration) {
@@ -40,14 +53,35 @@ impl Latencies {
             label,
             messages,
             per_second: messages as f64 / took.as_secs_f64().max(f64::MIN_POSITIVE),
-            p50_us: self.rank(50),
-            p99_us: self.rank(99),
+            p50_us: self.rank(500),
+            p99_us: self.rank(990),
         }
     }
 
-    /// The smallest latency that `percent` of all do not exceed.
-    fn rank(&self, percent: usize) -> f64 {
-        let place = (self.0.len() * percent).div_ceil(100).saturating_sub(1);
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ranks alone.
+    pub fn ranks(mut self) -> Ranks {
+        self.0.sort_unstable();
+        Ranks {
+            p50_us: self.rank(500),
+            p99_us: self.rank(990),
+            p999_us: self.rank(999),
+            max_us: self.rank(1000),
+        }
+    }
+
+    /// The smallest latency that so many in a thousand do not exceed.
+    fn rank(&self, per_mille: usize) -> f64 {
+        let place = (self.0.len() * per_mille).div_ceil(1000).saturating_sub(1);
         let latency = self.0.get(place).copied().unwrap_or_default();
         latency.as_secs_f64() * 1e6
     }
@@ -73,6 +107,15 @@ mod tests {
     fn the_only_latency_is_every_rank_and_none_is_zero() {
         assert_eq!(ranks([7].into_iter()), (7.0, 7.0));
         assert_eq!(ranks([].into_iter()), (0.0, 0.0));
+    }
+
+    #[test]
+    fn the_last_in_a_thousand_is_told_from_the_rest() {
+        let mut all = Latencies::default();
+        (1..=2000).for_each(|l| all.add(Duration::from_micros(l)));
+        let ranks = all.ranks();
+        let four = [ranks.p50_us, ranks.p99_us, ranks.p999_us, ranks.max_us];
+        assert_eq!(four.map(f64::round), [1000.0, 1980.0, 1998.0, 2000.0]);
     }
 
     #[test]

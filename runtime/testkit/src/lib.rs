@@ -1,10 +1,11 @@
-//! Load on the IPC socket, for measurements: the parts of the program `load`. Never shipped on a device.
+//! Load for measurements: on the IPC socket by the program `load`, on an MQTT broker by `mqtt-load`. Never shipped on a device.
 //!
-//! The program is meant to run as a component: it finds the socket and its token where every Greengrass component does.
+//! `load` is meant to run as a component: it finds the socket and its token where every Greengrass component does.
 
 pub mod connection;
 pub mod latencies;
 pub mod message;
+pub mod mqtt;
 pub mod round_trip;
 pub mod stream;
 

@@ -94,7 +94,7 @@ impl Bus {
         &self,
         message: &Message,
         identity: Option<&Arc<Identity>>,
-        hits: &mut Vec<(Arc<Subscriber>, QoS)>,
+        hits: &mut [(Arc<Subscriber>, QoS)],
     ) -> Sent {
         let mut sent = Sent {
             dropped: 0,

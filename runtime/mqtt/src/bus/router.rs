@@ -20,7 +20,7 @@ const OUTGOING: u64 = 200;
 /// Between attempts to replace a router.
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Connect = Arc<dyn Fn(&str) -> Result<(LinkTx, LinkRx), LinkError> + Send + Sync>;
+type Connect = Arc<dyn Fn(&str) -> Result<(LinkTx, LinkRx), String> + Send + Sync>;
 
 /// A router that is alive as far as anyone knows. Its sender's type has no name outside rumqttd, hence the closures.
 #[derive(Clone)]
@@ -42,7 +42,9 @@ impl Running {
         let events = Router::new(0, config).spawn();
         let for_break = events.clone();
         let connect = move |name: &str| {
-            let (tx, rx, _) = LinkBuilder::new(name, events.clone()).build()?;
+            let (tx, rx, _) = LinkBuilder::new(name, events.clone())
+                .build()
+                .map_err(told)?;
             Ok((tx, rx))
         };
         let break_it = move || {
@@ -66,15 +68,18 @@ impl Running {
         let build = move || {
             let (mut tx, rx) = connect(&name)?;
             for filter in filters {
-                tx.subscribe(filter)?;
+                tx.subscribe(filter).map_err(told)?;
             }
-            Ok::<_, LinkError>((tx, rx))
+            Ok((tx, rx))
         };
         let built = tokio::task::spawn_blocking(build).await;
-        built
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())
+        built.map_err(|error| error.to_string())?
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn told(error: LinkError) -> String {
+    error.to_string()
 }
 
 /// Gives a subscriber its link, starting the router if there is none.

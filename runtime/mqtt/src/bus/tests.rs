@@ -2,7 +2,7 @@
 
 use crate::{
     Message, QoS,
-    engine::{Engine, Options},
+    engine::{Engine, Options, PublishError},
     policy::AllowAll,
 };
 use std::{sync::Arc, time::Duration};
@@ -231,23 +231,35 @@ async fn a_full_subscriber_drops_qos_0_and_refuses_qos_1_in_the_end() {
     }
     let dropped = engine.metrics().dropped_bus;
     assert!(dropped > 5, "{dropped}");
-    let mut refused = 0;
-    let mut waits = Vec::new();
-    for _ in 0..20 {
+    let publish = |_| {
         let engine = engine.clone();
-        waits.push(tokio::spawn(async move {
+        tokio::spawn(async move {
             engine
                 .publish(message("t", vec![1; 1000], QoS::AtLeastOnce))
                 .await
-        }));
-    }
-    let mut received = 0;
-    while received < 20 - dropped {
-        received += usize::from(recv(&mut subscription).await.message.qos == QoS::AtMostOnce);
-    }
+        })
+    };
+    let waits: Vec<_> = (0..20).map(publish).collect();
+    // Those within twice the capacity wait for their acknowledgement, the others are told at once.
+    let some_refused = async {
+        while !waits.iter().any(tokio::task::JoinHandle::is_finished) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, some_refused)
+        .await
+        .expect("a refusal in time");
+    assert!(recv(&mut subscription).await.message.qos == QoS::AtMostOnce);
     drop(subscription);
+    let (mut taken, mut refused) = (0, 0);
     for wait in waits {
-        refused += usize::from(timeout(LIMIT, wait).await.unwrap().unwrap().is_err());
+        match timeout(LIMIT, wait).await.unwrap().unwrap() {
+            Ok(()) => taken += 1,
+            Err(error) => {
+                assert_eq!(error, PublishError::QuotaExceeded);
+                refused += 1;
+            }
+        }
     }
-    assert!(refused > 0);
+    assert!(taken > 0 && refused > 0, "{taken} {refused}");
 }

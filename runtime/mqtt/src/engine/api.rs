@@ -347,8 +347,10 @@ async fn follow(shared: Weak<Shared>, mut revision: watch::Receiver<u32>) {
     }
 }
 
+type Shaking<S> = Pin<Box<dyn Future<Output = Option<Box<Connected<S>>>> + Send>>;
+
 enum Connection<S> {
-    Shaking(Pin<Box<dyn Future<Output = Option<Box<Connected<S>>>> + Send>>),
+    Shaking(Shaking<S>),
     Connected(Box<Connected<S>>),
 }
 

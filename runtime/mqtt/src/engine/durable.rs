@@ -12,7 +12,7 @@ use crate::{
     bus::Receipt,
     packet::{PacketId, RetainHandling, Will},
     store::{
-        self, Body, Delivery, Enqueued, Entry, Refused, SessionId, SessionRecord, StoredWill,
+        self, Delivery, Enqueued, Entry, Refused, SessionId, SessionRecord, StoredWill,
         SubscriptionRecord,
     },
 };

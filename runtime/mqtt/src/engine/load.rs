@@ -104,7 +104,7 @@ impl Shared {
             match tree.insert(&target, filter, options) {
                 Ok(_) => add(&self.metrics.subscriptions, 1),
                 Err(error) => {
-                    log::warn!(client = &*seat.client_id, filter = &**text, error = error.to_string(); "a stored subscription was not taken")
+                    log::warn!(client = &*seat.client_id, filter = &**text, error = error.to_string(); "a stored subscription was not taken");
                 }
             }
         }

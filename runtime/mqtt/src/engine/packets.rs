@@ -70,7 +70,7 @@ impl<S> Connected<S> {
                 id,
                 filters,
                 identifier,
-            } => self.on_subscribe(id, filters, identifier)?,
+            } => self.on_subscribe(id, &filters, identifier)?,
             Incoming::Unsubscribe { id, filters } => self.on_unsubscribe(id, &filters)?,
             Incoming::PingReq => {
                 if self.out.capacity() == 0 {

@@ -33,7 +33,7 @@ impl State {
             let qos = entry.delivery.qos;
             match (entry.state, item) {
                 (store::State::Queued, Some(item)) => {
-                    self.session.outbox.push(qos, cost, entry.seq, item)
+                    self.session.outbox.push(qos, cost, entry.seq, item);
                 }
                 (store::State::Sent(id), Some(body)) => {
                     self.session.window.restore(
@@ -46,10 +46,10 @@ impl State {
                 (store::State::Released(id), _) => {
                     self.session
                         .window
-                        .restore(id, entry.seq, 0, Stage::Released)
+                        .restore(id, entry.seq, 0, Stage::Released);
                 }
                 (_, None) => {
-                    log::warn!(seq = entry.seq; "a queued message has no content in the store")
+                    log::warn!(seq = entry.seq; "a queued message has no content in the store");
                 }
             }
         }

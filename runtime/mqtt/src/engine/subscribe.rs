@@ -27,14 +27,14 @@ impl<S> Connected<S> {
     pub(super) fn on_subscribe(
         &mut self,
         id: PacketId,
-        filters: Vec<SubscribeFilter>,
+        filters: &[SubscribeFilter],
         identifier: Option<u32>,
     ) -> Result<(), End> {
         let mut ticket = Ticket::default();
         let mut codes = Vec::with_capacity(filters.len());
         let mut jobs = Vec::new();
         let mut granted = Vec::new();
-        for wanted in &filters {
+        for wanted in filters {
             match self.subscribe(wanted, identifier, &mut ticket)? {
                 Ok(job) => {
                     jobs.extend(job);

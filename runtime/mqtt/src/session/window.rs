@@ -318,7 +318,7 @@ impl<B> Window<B> {
         while let Some(entry) = self.entries.get(index) {
             match &entry.stage {
                 Stage::Published { qos, body } if take(*qos, body) => {
-                    taken.extend(self.remove(index))
+                    taken.extend(self.remove(index));
                 }
                 _ => index += 1,
             }
