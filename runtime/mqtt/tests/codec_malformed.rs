@@ -915,3 +915,13 @@ fn what_looks_odd_but_is_allowed_is_read() {
         Ok(Incoming::Auth)
     );
 }
+
+#[test]
+fn a_farewell_is_no_larger_than_the_client_takes() {
+    let mut codec = Codec::new(1 << 20);
+    one(&mut codec, &connect_5(b"\x27\0\0\0\x05")).unwrap();
+    let error = one(&mut codec, &[0xD0, 0]).unwrap_err();
+    let mut out = BytesMut::new();
+    codec.refuse(&error, true, &mut out);
+    assert_eq!(&out[..], [0xE0, 2, PROTOCOL, 0]);
+}
