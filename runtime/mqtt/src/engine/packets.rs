@@ -18,7 +18,7 @@ use crate::{
 };
 use bytestring::ByteString;
 use std::{
-    sync::MutexGuard,
+    sync::{Arc, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
@@ -37,6 +37,9 @@ impl<S> Connected<S> {
     /// Handles packets until the buffer is empty or something says wait.
     pub(super) fn take_packets(&mut self) -> Result<(), End> {
         let mut published = 0;
+        let seat = Arc::clone(&self.seat);
+        let _turn = seat.turn();
+        drop(self.state()?);
         let taken = self.take_some(&mut published);
         if published > 0 {
             add(&self.shared.metrics.messages_in, published);
@@ -238,12 +241,13 @@ impl<S> Connected<S> {
         let Some(id) = id else {
             return Ok(routing.matched);
         };
+        let v5 = self.encoder.version() == Version::V5;
         let code = match routing.matched {
-            _ if routing.quota => reason::QUOTA_EXCEEDED,
-            0 if self.encoder.version() == Version::V5 => reason::NO_MATCHING_SUBSCRIBERS,
+            _ if routing.quota || (routing.unretained && v5) => reason::QUOTA_EXCEEDED,
+            0 if v5 => reason::NO_MATCHING_SUBSCRIBERS,
             _ => reason::SUCCESS,
         };
-        if routing.quota && self.encoder.version() == Version::V311 {
+        if routing.quota && !v5 {
             return Err(End::protocol(
                 reason::QUOTA_EXCEEDED,
                 "no room for the message",
