@@ -71,8 +71,9 @@ class Broker:
     """One broker process: `plain`, `tls`, `websocket` and `secure_websocket` are its ports."""
     name = None
 
-    def __init__(self, folder, certificates, persistent=False):
-        self.folder, self.certificates, self.persistent = folder, certificates, persistent
+    def __init__(self, folder, certificates, persistent=False, suite=False):
+        """`persistent` keeps sessions on the disk; `suite` sets what the public conformance suite expects to find."""
+        self.folder, self.certificates, self.persistent, self.suite = folder, certificates, persistent, suite
         folder.mkdir(parents=True, exist_ok=True)
         self.plain, self.tls, self.websocket, self.secure_websocket = free_ports(4)
         self.process, self.output = None, folder / f"{self.name}.log"
@@ -130,8 +131,9 @@ class Mosquitto(Broker):
 
     def command(self):
         assert MOSQUITTO, "mosquitto is not installed"
+        keep_alive = 60 if self.suite else 65535
         lines = ["per_listener_settings false", "allow_anonymous true", "log_type error", "log_type warning", "log_dest stdout",
-                 "set_tcp_nodelay true", "max_inflight_messages 1000", "max_queued_messages 0", "max_queued_bytes 0", "max_keepalive 65535",
+                 "set_tcp_nodelay true", "max_inflight_messages 1000", "max_queued_messages 0", "max_queued_bytes 0", f"max_keepalive {keep_alive}",
                  f"listener {self.plain} 127.0.0.1",
                  f"listener {self.websocket} 127.0.0.1", "protocol websockets",
                  f"listener {self.tls} 127.0.0.1", f"cafile {self.certificates.ca}", f"certfile {self.certificates.server}",

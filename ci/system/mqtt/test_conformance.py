@@ -992,12 +992,12 @@ def test_nothing_is_lost_for_a_client_that_is_away_for_long(clients, version, na
     client.disconnect()
     sender = clients(version, "s")
     payload = b"x" * 10_000
-    for number in range(800):
+    for number in range(600):
         sender.send(publish(name, number.to_bytes(4) + payload, 1, id=number + 1, version=version))
-    for _ in range(800):
+    for _ in range(600):
         assert sender.receive(PUBACK, seconds=30).code == 0
     client = clients(version, **lasting(version))
-    assert [int.from_bytes(m.payload[:4]) for m in client.take_all(800, 30)] == list(range(800))
+    assert [int.from_bytes(m.payload[:4]) for m in client.take_all(600, 30)] == list(range(600))
 
 
 def test_a_client_that_does_not_read_holds_nobody_up_and_gets_its_qos_1_messages_later(clients, open_client, version, name):
