@@ -33,6 +33,7 @@ pub mod lifecycle;
 pub mod name;
 pub mod platform;
 pub mod recipe;
+pub mod shadow;
 pub mod topic;
 pub mod version;
 

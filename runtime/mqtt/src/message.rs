@@ -46,6 +46,14 @@ pub struct Message {
     pub properties: Option<Arc<Properties>>,
 }
 
+impl Message {
+    /// Bytes of topic, payload and properties: what the message weighs in a queue, besides a fixed overhead.
+    pub fn size(&self) -> usize {
+        let properties = self.properties.as_ref().map_or(0, |p| p.size());
+        self.topic.len() + self.payload.len() + properties
+    }
+}
+
 /// The MQTT 5 properties that the broker passes through untouched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
@@ -59,4 +67,19 @@ pub struct Properties {
     pub correlation_data: Option<Bytes>,
     /// In the order given; names may repeat.
     pub user: Vec<(ByteString, ByteString)>,
+}
+
+impl Properties {
+    /// Bytes of all values.
+    pub fn size(&self) -> usize {
+        let text = |text: &Option<ByteString>| text.as_ref().map_or(0, |text| text.len());
+        let user = self
+            .user
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        text(&self.content_type)
+            + text(&self.response_topic)
+            + self.correlation_data.as_ref().map_or(0, Bytes::len)
+            + user.sum::<usize>()
+    }
 }

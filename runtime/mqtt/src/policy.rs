@@ -52,6 +52,11 @@ pub trait Policy: Send + Sync + 'static {
         true
     }
 
+    /// Whether [`Policy::receive`] is to be asked at all: a policy that never denies it saves a look-up for each delivery.
+    fn asks_receive(&self) -> bool {
+        true
+    }
+
     /// May `who` still be connected after the policy changed?
     fn keep(&self, _who: &Identity) -> bool {
         true
@@ -79,5 +84,9 @@ impl Policy for AllowAll {
 
     fn subscribe(&self, _who: &Identity, _filter: &str, _qos: QoS) -> bool {
         true
+    }
+
+    fn asks_receive(&self) -> bool {
+        false
     }
 }

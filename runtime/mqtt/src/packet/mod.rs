@@ -1,8 +1,30 @@
-//! Packets of MQTT 3.1.1 and 5 in one vocabulary.
+//! Packets of MQTT 3.1.1 and 5 in one vocabulary, read and written by rumqttd's codec behind a guard.
+//!
+//! ```text
+//! bytes -> Codec: frame, version -> guard: every rule of the wire -> rumqttd: parse -> Incoming
+//! bytes <- Encoder, Frame (PUBLISH for many)                       <- rumqttd: encode
+//! ```
+
+mod codec;
+mod codes;
+mod connect;
+mod cursor;
+mod encode;
+mod error;
+mod frame;
+mod guard;
+mod properties;
+pub mod reason;
+
+pub use codec::Codec;
+pub use encode::Encoder;
+pub use error::{DecodeError, EncodeError};
+pub use frame::{Alias, Delivery, Frame, OutgoingPublish};
 
 use crate::{Message, QoS};
 use bytes::Bytes;
 use bytestring::ByteString;
+use std::fmt;
 
 /// Protocol version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +49,8 @@ pub struct Will {
     pub expiry: Option<u32>,
 }
 
-/// CONNECT.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// CONNECT. `Debug` leaves the password out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Connect {
     /// Level asked for.
     pub version: Version,
@@ -58,6 +80,26 @@ pub struct Connect {
     pub request_response_information: bool,
     /// Extended authentication, which we refuse with 0x8C.
     pub authentication_method: Option<ByteString>,
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Connect")
+            .field("version", &self.version)
+            .field("client_id", &self.client_id)
+            .field("clean", &self.clean)
+            .field("keep_alive", &self.keep_alive)
+            .field("will", &self.will)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "..."))
+            .field("session_expiry", &self.session_expiry)
+            .field("receive_maximum", &self.receive_maximum)
+            .field("maximum_packet_size", &self.maximum_packet_size)
+            .field("topic_alias_maximum", &self.topic_alias_maximum)
+            .field("authentication_method", &self.authentication_method)
+            .finish_non_exhaustive()
+    }
 }
 
 /// When retained messages are sent upon SUBSCRIBE (MQTT 5 retain handling).

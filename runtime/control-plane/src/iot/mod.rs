@@ -1,0 +1,3 @@
+//! AWS IoT: things, certificates, policies, groups, jobs.
+
+pub mod policy;

@@ -1,0 +1,151 @@
+//! `greengrass-cloud serve`: opens the state, binds the listeners, runs everything until the token is cancelled.
+
+use crate::{
+    http::{Api, server},
+    options::Serve,
+    state::{Endpoints, Settings, State, users},
+};
+use anyhow::{Context as _, Result, bail};
+use arc_swap::ArcSwap;
+use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How often the server's certificate is looked at.
+const RENEWAL: Duration = Duration::from_secs(12 * 3600);
+
+/// Runs until the token is cancelled and everything has ended.
+pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
+    if !options.no_http && !options.listen_http.ip().is_loopback() && !options.insecure_http {
+        bail!(
+            "--listen-http {}: other machines reach this address, and what they send would not be encrypted; use --listen-https, or say --insecure-http",
+            options.listen_http
+        );
+    }
+    let settings = Settings {
+        account: options.account.clone(),
+        region: options.region.clone(),
+        names: options.names.clone(),
+    };
+    let state = State::open(&options.data.data, &settings)
+        .with_context(|| format!("opening {}", options.data.data.display()))?
+        .shared();
+    let http = match options.no_http {
+        true => None,
+        false => Some(bind(options.listen_http).await?),
+    };
+    let https = bind(options.listen_https).await?;
+    let endpoints = Endpoints {
+        host: state.pki.names().first().cloned().unwrap_or_default(),
+        http: http.as_ref().map(TcpListener::local_addr).transpose()?,
+        https: Some(https.local_addr()?),
+    };
+    state.endpoints.store(Arc::new(endpoints.clone()));
+    let acceptor = Arc::new(ArcSwap::from_pointee(state.pki.acceptor()?));
+    let api = Arc::new(Api::new(Arc::clone(&state)));
+
+    let tasks = TaskTracker::new();
+    if let Some(http) = http {
+        tasks.spawn(server::serve(
+            http,
+            None,
+            Arc::clone(&api),
+            shutdown.clone(),
+        ));
+    }
+    tasks.spawn(server::serve(
+        https,
+        Some(Arc::clone(&acceptor)),
+        api,
+        shutdown.clone(),
+    ));
+    tasks.spawn(renew(Arc::clone(&state), acceptor, shutdown.clone()));
+    tasks.close();
+    announce(&state, &endpoints)?;
+
+    // A task that ends before it is told to has failed: everything ends with it.
+    shutdown.cancelled().await;
+    tasks.wait().await;
+    let database = state.database.clone();
+    tokio::task::spawn_blocking(move || database.shut_down()).await?;
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening on {address}"))
+}
+
+/// Shows a new certificate to those who connect from now on.
+async fn renew(state: Arc<State>, acceptor: server::Tls, shutdown: CancellationToken) {
+    while shutdown
+        .run_until_cancelled(tokio::time::sleep(RENEWAL))
+        .await
+        .is_some()
+    {
+        let renewed = state
+            .pki
+            .renew()
+            .and_then(|renewed| Ok((renewed, state.pki.acceptor()?)));
+        match renewed {
+            Ok((true, new)) => acceptor.store(Arc::new(new)),
+            Ok((false, _)) => {}
+            Err(error) => log::error!("renewing the server's certificate: {error:#}"),
+        }
+    }
+}
+
+/// Tells a person where everything is and how to begin. The secret is shown once, and only on a terminal: what is not a
+/// terminal is somebody's log.
+fn announce(state: &State, endpoints: &Endpoints) -> Result<()> {
+    let account = &state.account;
+    println!(
+        "greengrass-cloud is up: account {}, region {}",
+        account.id, account.region
+    );
+    if let Some(http) = endpoints.http {
+        println!("  REST   http://{http}");
+    }
+    if let Some(https) = endpoints.https {
+        println!(
+            "  REST   https://{}:{}   (CA: {})",
+            endpoints.host,
+            https.port(),
+            state.pki.ca_file().display()
+        );
+    }
+    if account.new && std::io::stdout().is_terminal() {
+        let key = state
+            .database
+            .read_blocking(|t| users::key_of(t, users::FIRST))?;
+        println!("\nPaste into a shell for the AWS CLI (the secret is not shown again):\n");
+        print!("{}", exports(state, endpoints, &key));
+    } else {
+        println!(
+            "  Keys   greengrass-cloud credentials --data {}",
+            state.folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// The lines that make a shell's AWS CLI talk to this control plane.
+pub fn exports(state: &State, endpoints: &Endpoints, key: &users::AccessKey) -> String {
+    let mut lines = String::new();
+    let url = endpoints.url().unwrap_or_default();
+    lines.push_str(&format!("export AWS_ENDPOINT_URL={url}"));
+    if url.starts_with("https:") {
+        lines.push_str(&format!(
+            " AWS_CA_BUNDLE='{}'",
+            state.pki.ca_file().display()
+        ));
+    }
+    lines.push_str(&format!(
+        "\nexport AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}\nexport AWS_DEFAULT_REGION={}\n",
+        key.access_key_id,
+        key.secret_access_key.reveal(),
+        state.account.region
+    ));
+    lines
+}

@@ -1,0 +1,449 @@
+//! From a message to the sessions and in-process subscribers it is for. Runs in the publisher's task: one hop.
+
+use super::{
+    Shared,
+    durable::Ticket,
+    metrics::{add, sub},
+    seat::{Dropped, Identifiers, Item, Options, Routed, Seat, Target, wake},
+};
+use crate::{
+    Identity, Message, QoS,
+    bus::Subscriber,
+    session::Limits,
+    topic::{Group, Match, Subscriptions},
+};
+use bytes::BytesMut;
+use bytestring::ByteString;
+use std::{
+    cell::Cell,
+    sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard, atomic::Ordering},
+    time::SystemTime,
+};
+
+pub(crate) type Tree = Subscriptions<Target, Options>;
+
+/// Up to here duplicates are found by comparing each with each.
+const FEW: usize = 16;
+
+/// Where a message comes from.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Origin<'a> {
+    pub seat: Option<&'a Arc<Seat>>,
+    pub identity: Option<&'a Arc<Identity>>,
+    /// Bytes of the read buffer that the message's slices keep alive.
+    pub chunk: usize,
+}
+
+/// What routing did.
+#[derive(Default)]
+pub(crate) struct Routing {
+    /// Subscriptions matched.
+    pub matched: usize,
+    /// Ready when the message is safe.
+    pub ticket: Ticket,
+    /// A subscriber that the publisher should wait for.
+    pub congested: Option<Arc<Seat>>,
+    /// An in-process subscriber that the publisher should wait for.
+    pub full: Option<Arc<Subscriber>>,
+    /// The message was to be retained and could not be, or an in-process subscriber could not take it.
+    pub quota: bool,
+}
+
+struct Hit {
+    seat: Arc<Seat>,
+    qos: QoS,
+    retain: bool,
+    identifiers: Identifiers,
+    group: Option<Arc<str>>,
+}
+
+#[derive(Default)]
+struct Hits {
+    seats: Vec<Hit>,
+    bus: Vec<(Arc<Subscriber>, QoS)>,
+}
+
+thread_local! {
+    static HITS: Cell<Hits> = Cell::default();
+}
+
+impl Shared {
+    pub(crate) fn read_subscriptions(&self) -> RwLockReadGuard<'_, Tree> {
+        self.subscriptions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write_subscriptions(&self) -> RwLockWriteGuard<'_, Tree> {
+        self.subscriptions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            messages: self.options.max_queued_messages,
+            bytes: self.options.max_queued_bytes,
+        }
+    }
+
+    /// Retains the message if it wants to be, and sends it to everyone it is for.
+    pub(crate) fn publish(self: &Arc<Self>, mut message: Message, origin: &Origin<'_>) -> Routing {
+        let mut quota = false;
+        let mut written = false;
+        if message.retain {
+            compact(&mut message, origin.chunk);
+            quota = !self.retain(&message);
+            written = true;
+        }
+        let mut hits = HITS.take();
+        self.find(&message, origin, &mut hits);
+        let mut routing = Routing {
+            matched: hits.seats.len() + hits.bus.len(),
+            quota,
+            ..Routing::default()
+        };
+        if routing.matched > 0 && !message.retain {
+            compact(&mut message, origin.chunk);
+        }
+        if !hits.bus.is_empty() {
+            let sent = self.bus.publish(&message, origin.identity, &mut hits.bus);
+            add(&self.metrics.dropped_bus, sent.dropped);
+            routing.quota |= sent.refused;
+            routing.full = sent.full;
+            routing.ticket.join_bus(sent.receipt);
+        }
+        if !hits.seats.is_empty() {
+            let retain = message.retain;
+            let qos = message.qos;
+            let routed = Arc::new(Routed::new(message, hits.seats.len() > 1));
+            written |= self.deliver_all(&routed, qos, retain, &mut hits, &mut routing);
+        }
+        if written {
+            routing.ticket.join_store(self.durable.mark());
+        }
+        hits.seats.clear();
+        hits.bus.clear();
+        HITS.set(hits);
+        routing
+    }
+
+    fn find(&self, message: &Message, origin: &Origin<'_>, hits: &mut Hits) {
+        let own = origin.seat.map(|seat| seat.number);
+        self.read_subscriptions().matches(&message.topic, |found| {
+            let (target, options) = match found {
+                Match::Own(target, options) => (target, options),
+                Match::Shared(group) => match choose(group, None, false) {
+                    Some(member) => (&member.0, &member.1),
+                    None => return,
+                },
+            };
+            match target {
+                Target::Bus(subscriber) => hits.bus.push((Arc::clone(subscriber), options.qos)),
+                Target::Seat(seat) if options.no_local && Some(seat.number) == own => {}
+                Target::Seat(seat) => {
+                    let mut identifiers = Identifiers::None;
+                    identifiers.add(options.identifier);
+                    hits.seats.push(Hit {
+                        seat: Arc::clone(seat),
+                        qos: options.qos,
+                        retain: options.retain_as_published,
+                        identifiers,
+                        group: options.group.clone(),
+                    });
+                }
+            }
+        });
+        merge(&mut hits.seats);
+    }
+
+    /// True: something was written to the store.
+    fn deliver_all(
+        &self,
+        routed: &Arc<Routed>,
+        qos: QoS,
+        retain: bool,
+        hits: &mut Hits,
+        routing: &mut Routing,
+    ) -> bool {
+        let limits = self.limits();
+        let mut room = self.room();
+        let (mut queued, mut written) = (0, false);
+        for hit in hits.seats.drain(..) {
+            let Hit {
+                seat,
+                qos: granted,
+                retain: as_published,
+                identifiers,
+                group,
+            } = hit;
+            let item = Item {
+                routed: Arc::clone(routed),
+                retain: retain && as_published,
+                identifiers,
+                group,
+            };
+            match self.deliver(&seat, qos.min(granted), item, &limits, &mut room) {
+                Ok(delivered) => {
+                    queued += routed.cost();
+                    written |= delivered.written;
+                    if delivered.congested && routing.congested.is_none() {
+                        routing.congested = Some(seat);
+                    }
+                }
+                Err(Lost::Memory) => add(&self.metrics.dropped_memory, 1),
+                Err(Lost::Dropped(why)) => {
+                    if let Some(counter) = why.counter(&self.metrics) {
+                        add(counter, 1);
+                    }
+                }
+            }
+        }
+        add(&self.metrics.queued_bytes, queued);
+        written
+    }
+
+    /// What is left of the byte budget of all queues.
+    fn room(&self) -> usize {
+        self.options
+            .max_total_queued_bytes
+            .saturating_sub(self.metrics.queued_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Puts one message into one queue and wakes its connection.
+    fn deliver(
+        &self,
+        seat: &Seat,
+        qos: QoS,
+        item: Item,
+        limits: &Limits,
+        room: &mut usize,
+    ) -> Result<Delivered, Lost> {
+        let cost = item.routed.cost();
+        let Some(left) = room.checked_sub(cost) else {
+            return Err(Lost::Memory);
+        };
+        let mut state = seat.lock();
+        let stored = state.stored && qos != QoS::AtMostOnce;
+        let copy = stored.then(|| item.clone());
+        let pushed = state
+            .push(qos, item, limits, self.options.high_water)
+            .map_err(Lost::Dropped)?;
+        if let Some(item) = &copy {
+            // Under the lock: the connection may not report the message as done before the store has heard of it.
+            self.durable
+                .enqueue(&seat.client_id, pushed.order, qos, item);
+        }
+        drop(state);
+        wake(pushed.waker);
+        *room = left;
+        Ok(Delivered {
+            written: stored,
+            congested: pushed.congested,
+        })
+    }
+
+    /// Puts a retained message into one queue. False: there was no room.
+    pub(crate) fn deliver_retained(&self, seat: &Seat, qos: QoS, item: Item) -> bool {
+        let cost = item.routed.cost();
+        let delivered = self.deliver(seat, qos, item, &self.limits(), &mut self.room());
+        match &delivered {
+            Ok(_) => add(&self.metrics.queued_bytes, cost),
+            Err(Lost::Memory) => add(&self.metrics.dropped_memory, 1),
+            Err(Lost::Dropped(why)) => {
+                if let Some(counter) = why.counter(&self.metrics) {
+                    add(counter, 1);
+                }
+            }
+        }
+        delivered.is_ok()
+    }
+
+    /// Sends a message that a member of a shared subscription did not finish to another one.
+    pub(crate) fn route_to_group(&self, qos: QoS, mut item: Item, from: &Seat, connected: bool) {
+        let mut chosen = None;
+        self.read_subscriptions()
+            .matches(&item.routed.message.topic, |found| {
+                if let Match::Shared(group) = found
+                    && same_group(group, &item)
+                    && let Some((Target::Seat(seat), options)) =
+                        choose(group, Some(from.number), connected)
+                {
+                    chosen = Some((Arc::clone(seat), options.clone()));
+                }
+            });
+        let Some((seat, options)) = chosen else {
+            return;
+        };
+        item.identifiers = Identifiers::None;
+        item.identifiers.add(options.identifier);
+        let qos = qos.min(options.qos);
+        self.deliver_retained(&seat, qos, item);
+    }
+
+    pub(crate) fn another_connected(&self, subscriptions: &Tree, item: &Item, from: &Seat) -> bool {
+        let mut found_one = false;
+        subscriptions.matches(&item.routed.message.topic, |found| {
+            if let Match::Shared(group) = found {
+                found_one |=
+                    same_group(group, item) && choose(group, Some(from.number), true).is_some();
+            }
+        });
+        found_one
+    }
+
+    /// False: no room for it.
+    fn retain(&self, message: &Message) -> bool {
+        let mut retained = self
+            .retained
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if message.payload.is_empty() {
+            if retained.clear(&message.topic).is_some() {
+                self.durable.forget(&message.topic);
+            }
+        } else {
+            if retained.set(message.clone()).is_err() {
+                add(&self.metrics.retained_refused, 1);
+                return false;
+            }
+            self.durable.retain(message);
+        }
+        self.metrics
+            .retained
+            .store(retained.len(), Ordering::Relaxed);
+        true
+    }
+
+    pub(crate) fn sweep_retained(&self, now: SystemTime, limit: usize) {
+        let mut retained = self
+            .retained
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        for message in retained.expire(now, limit) {
+            self.durable.forget(&message.topic);
+        }
+        self.metrics
+            .retained
+            .store(retained.len(), Ordering::Relaxed);
+    }
+
+    /// Gives bytes back to the budget of all queues.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        if bytes > 0 {
+            sub(&self.metrics.queued_bytes, bytes);
+        }
+    }
+}
+
+struct Delivered {
+    written: bool,
+    congested: bool,
+}
+
+enum Lost {
+    Memory,
+    Dropped(Dropped),
+}
+
+fn same_group(group: &Group<Target, Options>, item: &Item) -> bool {
+    let first = group.members().first();
+    first.is_some_and(|(_, options)| options.group.is_some() && options.group == item.group)
+}
+
+/// The member whose turn it is: a connected one, or if there is none and `connected` does not insist, any.
+fn choose(
+    group: &Group<Target, Options>,
+    not: Option<usize>,
+    connected: bool,
+) -> Option<&(Target, Options)> {
+    let members = group.members();
+    let first = group.turn();
+    let mut away = None;
+    for member in members[first..].iter().chain(&members[..first]) {
+        let Target::Seat(seat) = &member.0 else {
+            continue;
+        };
+        if Some(seat.number) == not {
+            continue;
+        }
+        if seat.is_connected() {
+            return Some(member);
+        }
+        away = away.or(Some(member));
+    }
+    away.filter(|_| !connected)
+}
+
+/// Several filters of one client that match are one delivery: the highest QoS, all identifiers. Shared ones stay apart.
+fn merge(hits: &mut Vec<Hit>) {
+    if hits.len() < 2 {
+        return;
+    }
+    if hits.len() > FEW {
+        // Mostly sorted already, since a filter's members stand in the order in which they came.
+        hits.sort_by_key(|hit| hit.seat.number);
+        hits.dedup_by(|later, kept| absorb(kept, later));
+        return;
+    }
+    let mut at = 1;
+    while at < hits.len() {
+        let (before, rest) = hits.split_at_mut(at);
+        if before.iter_mut().any(|kept| absorb(kept, &mut rest[0])) {
+            hits.remove(at);
+        } else {
+            at += 1;
+        }
+    }
+}
+
+fn absorb(kept: &mut Hit, later: &mut Hit) -> bool {
+    if kept.seat.number != later.seat.number || kept.group.is_some() || later.group.is_some() {
+        return false;
+    }
+    kept.qos = kept.qos.max(later.qos);
+    kept.retain |= later.retain;
+    for identifier in later.identifiers.as_slice() {
+        kept.identifiers.add(Some(*identifier));
+    }
+    true
+}
+
+/// Copies a message out of a read buffer that is much larger than it.
+fn compact(message: &mut Message, chunk: usize) {
+    let (topic, payload) = (message.topic.len(), message.payload.len());
+    if chunk / 4 <= topic + payload {
+        return;
+    }
+    let mut bytes = BytesMut::with_capacity(topic + payload);
+    bytes.extend_from_slice(message.topic.as_bytes());
+    bytes.extend_from_slice(&message.payload);
+    let bytes = bytes.freeze();
+    if let Ok(text) = ByteString::try_from(bytes.slice(..topic)) {
+        message.topic = text;
+    }
+    message.payload = bytes.slice(topic..);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_message_does_not_keep_a_large_buffer() {
+        let chunk = bytes::Bytes::from(vec![b'x'; 4096]);
+        let mut message = Message {
+            topic: ByteString::try_from(chunk.slice(..3)).unwrap(),
+            payload: chunk.slice(10..20),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires: None,
+            properties: None,
+        };
+        let before = message.clone();
+        compact(&mut message, chunk.len());
+        assert_eq!(message, before);
+        drop(before);
+        assert!(chunk.try_into_mut().is_ok(), "nobody else holds the buffer");
+    }
+}
