@@ -36,7 +36,7 @@ def tests(file):
 
 def run(suite, module, test, certificates, folder):
     # Its tests want a keep-alive of 120 seconds answered with 60, and a subscription to test/nosubscribe refused.
-    made = broker(folder, certificates, suite=True).start()
+    made = broker(folder, certificates, suite=test).start()
     began = time.monotonic()
     try:
         done = subprocess.run([sys.executable, "-c", DRIVER, module, test, str(made.plain)], cwd=suite, capture_output=True, text=True, timeout=LIMIT)

@@ -1,5 +1,6 @@
 """MQTT brokers to test and to measure, ours and mosquitto, each a process of its own with the same certificates."""
 import contextlib
+import json
 import os
 import pathlib
 import resource
@@ -71,9 +72,10 @@ class Broker:
     """One broker process: `plain`, `tls`, `websocket` and `secure_websocket` are its ports."""
     name = None
 
-    def __init__(self, folder, certificates, persistent=False, suite=False):
-        """`persistent` keeps sessions on the disk; `suite` sets what the public conformance suite expects to find."""
-        self.folder, self.certificates, self.persistent, self.suite = folder, certificates, persistent, suite
+    def __init__(self, folder, certificates, persistent=False, suite=None, **limits):
+        """`persistent` keeps sessions on the disk; `suite` names a test of the public conformance suite, which expects to find things
+        set up for it; `limits` are of our own configuration."""
+        self.folder, self.certificates, self.persistent, self.suite, self.limits = folder, certificates, persistent, suite, limits
         folder.mkdir(parents=True, exist_ok=True)
         self.plain, self.tls, self.websocket, self.secure_websocket = free_ports(4)
         self.process, self.output = None, folder / f"{self.name}.log"
@@ -151,11 +153,26 @@ class Mosquitto(Broker):
 
 
 class Greengrass(Broker):
-    """Ours."""
+    """Ours, with its defaults but for what the tests need: many connections from one address, and rules that allow all."""
     name = "greengrass"
 
     def command(self):
-        raise NotImplementedError
+        everything = ["#", "$aws/#", "$dollar/#"]
+        # The suite subscribes to what is not allowed in one test, and to everything in the others and when it cleans up.
+        subscribe = ["TopicA"] if self.suite == "test_subscribe_failure" else everything
+        configuration = {
+            "listeners": [{"port": port, "protocol": protocol} for port, protocol in (
+                (self.plain, "mqtt"), (self.tls, "mqtts"), (self.websocket, "ws"), (self.secure_websocket, "wss"))],
+            "tls": {"certificate": str(self.certificates.server), "key": str(self.certificates.server_key), "authorities": [str(self.certificates.ca)]},
+            "anonymous": "loopback",
+            "rules": [{"everyone": True, "publish": everything, "subscribe": subscribe}, {"clientId": "clean retained", "subscribe": everything}],
+            "limits": {"connections": DESCRIPTORS, "connectionsPerAddress": DESCRIPTORS, **({"keepAliveSeconds": 60} if self.suite else {}), **self.limits},
+            "log": {"level": "WARN"},
+            **({"persistence": str(self.folder / "state")} if self.persistent else {}),
+            **({"threads": int(os.environ["MQTT_THREADS"])} if "MQTT_THREADS" in os.environ else {})}
+        file = self.folder / "broker.json"
+        file.write_text(json.dumps(configuration, indent=1))
+        return [BINARY, "broker", "--config", file]
 
 
 def broker(folder, certificates, **options):
