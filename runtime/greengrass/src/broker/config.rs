@@ -174,7 +174,11 @@ fn read(mut keys: Keys<'_>, folder: &Path) -> Config {
     let wanted = "what none of them allows is denied; \
         '[{everyone: true, publish: \"#\", subscribe: \"#\"}]' allows everything but topics that start with $";
     let rules = keys.need("rules", wanted).map_or_else(Vec::new, |field| {
-        field.list().iter().filter_map(|f| rule(f, &users)).collect()
+        field
+            .list()
+            .iter()
+            .filter_map(|f| rule(f, &users))
+            .collect()
     });
     let (front, engine) = limits(keys.get("limits"));
     let config = Config {
@@ -186,7 +190,10 @@ fn read(mut keys: Keys<'_>, folder: &Path) -> Config {
         front,
         engine,
         persistence: keys.get("persistence").and_then(|f| f.path(folder)),
-        threads: keys.get("threads").and_then(|f| f.number(1..=64)).unwrap_or(1),
+        threads: keys
+            .get("threads")
+            .and_then(|f| f.number(1..=64))
+            .unwrap_or(1),
         logging: logging(keys.get("log")),
         metrics_every: keys.get("metricsSeconds").and_then(|f| seconds(&f)),
     };
@@ -240,7 +247,9 @@ fn read_tls(field: &Field<'_>, folder: &Path) -> Option<Tls> {
     });
     let mut files = |key| {
         let list = keys.get(key).map_or_else(Vec::new, |field| field.list());
-        list.iter().filter_map(|f| f.path(folder)).collect::<Vec<_>>()
+        list.iter()
+            .filter_map(|f| f.path(folder))
+            .collect::<Vec<_>>()
     };
     let (authorities, revoked) = (files("authorities"), files("revoked"));
     let client_certificates = keys.get("clientCertificates").and_then(|field| {
@@ -260,7 +269,10 @@ fn read_tls(field: &Field<'_>, folder: &Path) -> Option<Tls> {
         keys.wrong("'authorities' is missing: client certificates are checked against them");
     }
     let minimum_version = keys.get("minimumVersion").and_then(|field| {
-        field.word(&[("1.2", MinimumVersion::Tls12), ("1.3", MinimumVersion::Tls13)])
+        field.word(&[
+            ("1.2", MinimumVersion::Tls12),
+            ("1.3", MinimumVersion::Tls13),
+        ])
     });
     let ciphers = keys.get("ciphers").and_then(|f| f.some_text());
     keys.finish();
@@ -278,7 +290,10 @@ fn read_tls(field: &Field<'_>, folder: &Path) -> Option<Tls> {
 fn user(field: &Field<'_>, users: &mut HashMap<String, Hash>) -> Option<()> {
     let mut keys = field.map()?;
     let name = keys.need("name", "what the client says as user name");
-    let hash = keys.need("password", "a hash, made by 'greengrass broker hash-password'");
+    let hash = keys.need(
+        "password",
+        "a hash, made by 'greengrass broker hash-password'",
+    );
     let hash = hash.and_then(|field| match Hash::parse(field.text()?) {
         Ok(hash) => Some(hash),
         Err(expected) => {
@@ -319,8 +334,11 @@ fn password_file(
             continue;
         };
         match Hash::parse(hash) {
-            Ok(hash) if users.insert(name.to_owned(), hash).is_none() => {}
-            Ok(_) => field.wrong(format!("{place}: this user is there twice")),
+            Ok(hash) => {
+                if users.insert(name.to_owned(), hash).is_some() {
+                    field.wrong(format!("{place}: this user is there twice"));
+                }
+            }
             Err(expected) => field.wrong(format!("{place}: expected {expected}")),
         }
     }
@@ -385,13 +403,21 @@ fn limits(field: Option<Field<'_>>) -> (Limits, engine::Options) {
         front.connections_per_address = connections.div_ceil(2);
     }
     let mut set = |key, place: &mut usize, most| *place = count(key, most).unwrap_or(*place);
-    set("connectionsPerAddress", &mut front.connections_per_address, MANY);
+    set(
+        "connectionsPerAddress",
+        &mut front.connections_per_address,
+        MANY,
+    );
     set("handshakes", &mut front.handshakes, MANY);
     set("sessions", &mut engine.max_sessions, MANY);
     set("subscriptions", &mut engine.max_subscriptions, MANY);
     set("queuedMessages", &mut engine.max_queued_messages, MANY);
     set("queuedBytes", &mut engine.max_queued_bytes, BYTES);
-    set("totalQueuedBytes", &mut engine.max_total_queued_bytes, BYTES);
+    set(
+        "totalQueuedBytes",
+        &mut engine.max_total_queued_bytes,
+        BYTES,
+    );
     set("retainedMessages", &mut engine.max_retained_messages, MANY);
     set("retainedBytes", &mut engine.max_retained_bytes, BYTES);
     let mut span = |key, place: &mut Duration| {
@@ -410,7 +436,10 @@ fn limits(field: Option<Field<'_>>) -> (Limits, engine::Options) {
         let seconds = field.number(0..=u16::MAX);
         engine.max_keep_alive = seconds.map_or(engine.max_keep_alive, |s| (s > 0).then_some(s));
     }
-    if let Some(size) = keys.get("packetBytes").and_then(|f| f.number(128..=268_435_455)) {
+    if let Some(size) = keys
+        .get("packetBytes")
+        .and_then(|f| f.number(128..=268_435_455))
+    {
         engine.max_packet_size = size;
         front.websocket_message = front.websocket_message.max(size as usize + 16);
     }
@@ -426,7 +455,9 @@ fn logging(field: Option<Field<'_>>) -> serde_json::Value {
         let words = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
         field.word(&words.map(|word| (word, word)))
     });
-    let format = keys.get("format").and_then(|field| field.word(&[("text", "text"), ("json", "json")]));
+    let format = keys
+        .get("format")
+        .and_then(|field| field.word(&[("text", "text"), ("json", "json")]));
     keys.finish();
     let mut logging = serde_json::Map::new();
     for (key, value) in [("level", level), ("format", format)] {
@@ -484,7 +515,10 @@ mod tests {
         assert_eq!(tls.client_certificates, ClientCertificates::Required);
         assert_eq!(config.persistence.unwrap(), Path::new("/etc/data"));
         let token = parse(&text("'pkcs11:token=t;object=o'")).unwrap().tls;
-        assert_eq!(token.unwrap().key, Key::Token("pkcs11:token=t;object=o".into()));
+        assert_eq!(
+            token.unwrap().key,
+            Key::Token("pkcs11:token=t;object=o".into())
+        );
     }
 
     #[test]
@@ -514,11 +548,18 @@ mod tests {
     #[test]
     fn what_belongs_together_is_missed() {
         let text = complaints("listeners: [{port: 1, protocol: wss}]");
-        assert!(text.contains("'tls' is missing") && text.contains("'rules' is missing"), "{text}");
+        assert!(
+            text.contains("'tls' is missing") && text.contains("'rules' is missing"),
+            "{text}"
+        );
         let text = complaints(&format!(
             "listeners: []\n{RULES}tls: {{certificate: c, clientCertificates: required}}"
         ));
-        for expected in ["at least one listener", "'key' is missing", "'authorities' is missing"] {
+        for expected in [
+            "at least one listener",
+            "'key' is missing",
+            "'authorities' is missing",
+        ] {
             assert!(text.contains(expected), "{text}");
         }
         assert!(complaints("").contains("empty"));
@@ -537,7 +578,10 @@ mod tests {
         let config = file(&format!("# staff\nalice:{hash}\n\n")).unwrap();
         assert_eq!(config.users["alice"], hash);
         let error = file("alice:secret").unwrap_err().to_string();
-        assert!(error.contains("passwords:1: expected a password hash"), "{error}");
+        assert!(
+            error.contains("passwords:1: expected a password hash"),
+            "{error}"
+        );
     }
 
     #[test]

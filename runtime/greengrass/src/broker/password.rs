@@ -169,7 +169,12 @@ impl fmt::Display for Hash {
             Function::Scrypt(Scrypt { ln, r, p }) => write!(f, "$scrypt$ln={ln},r={r},p={p}")?,
             Function::Pbkdf2 { iterations } => write!(f, "$7${iterations}")?,
         }
-        write!(f, "${}${}", BASE64.encode(&self.salt), BASE64.encode(&self.key))
+        write!(
+            f,
+            "${}${}",
+            BASE64.encode(&self.salt),
+            BASE64.encode(&self.key)
+        )
     }
 }
 

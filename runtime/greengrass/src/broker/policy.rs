@@ -130,7 +130,9 @@ impl FilePolicy {
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, HashSet<[u8; 32]>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is remembered of a right password: worth nothing without this process's secret.
@@ -144,7 +146,12 @@ impl FilePolicy {
     }
 
     /// Whether the password is this user's. Unknown users take as long as known ones.
-    async fn check(&self, state: &State, user: &str, password: &[u8]) -> Result<(), ConnectRefusal> {
+    async fn check(
+        &self,
+        state: &State,
+        user: &str,
+        password: &[u8],
+    ) -> Result<(), ConnectRefusal> {
         let known = state.users.get(user);
         let mark = self.mark(user, password);
         if known.is_some() && self.remembered().contains(&mark) {
@@ -295,10 +302,16 @@ mod tests {
         assert_eq!(connect(&policy, &alice, Some("secret")).await, Ok(()));
         // The second time from memory, and still not with another one.
         assert_eq!(connect(&policy, &alice, Some("secret")).await, Ok(()));
-        assert_eq!(connect(&policy, &alice, Some("wrong")).await, Err(BadCredentials));
+        assert_eq!(
+            connect(&policy, &alice, Some("wrong")).await,
+            Err(BadCredentials)
+        );
         assert_eq!(connect(&policy, &alice, None).await, Err(BadCredentials));
         let bob = identity("c", Some("bob"));
-        assert_eq!(connect(&policy, &bob, Some("secret")).await, Err(BadCredentials));
+        assert_eq!(
+            connect(&policy, &bob, Some("secret")).await,
+            Err(BadCredentials)
+        );
         let nobody = identity("c", None);
         assert_eq!(connect(&policy, &nobody, None).await, Err(NotAuthorized));
         assert!(policy.publish(&alice, "a/alice/x", QoS::AtMostOnce, false));
@@ -335,8 +348,16 @@ mod tests {
             ("always", true, true),
         ] {
             let policy = policy(&format!("anonymous: {word}\n{rules}"));
-            assert_eq!(connect(&policy, &stranger, None).await.is_ok(), from_far, "{word}");
-            assert_eq!(connect(&policy, &local, None).await.is_ok(), from_near, "{word}");
+            assert_eq!(
+                connect(&policy, &stranger, None).await.is_ok(),
+                from_far,
+                "{word}"
+            );
+            assert_eq!(
+                connect(&policy, &local, None).await.is_ok(),
+                from_near,
+                "{word}"
+            );
         }
     }
 

@@ -31,17 +31,24 @@ impl Revoked {
         let bytes = fs::read(file).with_context(|| format!("cannot read {name}"))?;
         let text = String::from_utf8_lossy(&bytes);
         if text.contains("-----BEGIN") {
-            return self.list(&bytes, authorities).with_context(|| name.to_string());
+            return self
+                .list(&bytes, authorities)
+                .with_context(|| name.to_string());
         }
         for (at, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default();
-            let digits: String = line.chars().filter(|c| !matches!(c, ':' | ' ' | '\t' | '\r')).collect();
+            let digits: String = line
+                .chars()
+                .filter(|c| !matches!(c, ':' | ' ' | '\t' | '\r'))
+                .collect();
             if digits.is_empty() {
                 continue;
             }
             if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
                 let line = at + 1;
-                bail!("{name}:{line}: expected the SHA-256 fingerprint of a certificate, 64 hexadecimal digits");
+                bail!(
+                    "{name}:{line}: expected the SHA-256 fingerprint of a certificate, 64 hexadecimal digits"
+                );
             }
             self.fingerprints.insert(digits.to_ascii_lowercase());
         }
@@ -82,5 +89,9 @@ impl Revoked {
 fn revoked_by(list: &X509Crl, certificate: &X509Ref) -> bool {
     let of_its_issuer = (list.issuer_name().try_cmp(certificate.issuer_name()))
         .is_ok_and(|order| order == Ordering::Equal);
-    of_its_issuer && matches!(list.get_by_cert(certificate), CrlStatus::Revoked(_))
+    of_its_issuer
+        && matches!(
+            list.get_by_serial(certificate.serial_number()),
+            CrlStatus::Revoked(_)
+        )
 }

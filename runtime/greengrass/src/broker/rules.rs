@@ -3,8 +3,6 @@
 //! In filters and client ids `%c` stands for the client id, `%u` for the user name, `%cn` for the certificate's common name and `%%`
 //! for a percent sign. A rule whose placeholder has no value for a client, or one with `/`, `+` or `#` in it, does not apply to it.
 
-
-
 /// What a client is known by.
 #[derive(Clone, Copy, Debug)]
 pub struct Who<'a> {
@@ -138,7 +136,11 @@ impl Template {
                 Part::User => who.user,
                 Part::CommonName => who.common_name,
             }?;
-            let special: &[char] = if levels { &['/', '+', '#', '\0'] } else { &['*'] };
+            let special: &[char] = if levels {
+                &['/', '+', '#', '\0']
+            } else {
+                &['*']
+            };
             if value.is_empty() || value.contains(special) {
                 return None;
             }
@@ -148,7 +150,8 @@ impl Template {
     }
 
     fn allows(&self, who: Who<'_>, wanted: &str) -> bool {
-        self.fill(who, true).is_some_and(|filter| covers(&filter, wanted))
+        self.fill(who, true)
+            .is_some_and(|filter| covers(&filter, wanted))
     }
 
     /// What it looks like with harmless values, for a check of its form.
@@ -207,7 +210,6 @@ fn like(pattern: &str, text: &str) -> bool {
     }
     text.ends_with(end)
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -346,16 +348,33 @@ mod tests {
 
     #[test]
     fn stars_stand_for_any_text() {
-        for (pattern, text) in [("*", ""), ("a*", "a"), ("a*c", "abc"), ("*b*", "abc"), ("a*b*c", "abbc")] {
+        for (pattern, text) in [
+            ("*", ""),
+            ("a*", "a"),
+            ("a*c", "abc"),
+            ("*b*", "abc"),
+            ("a*b*c", "abbc"),
+        ] {
             assert!(like(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("a*", "b"), ("a*a", "a"), ("*b", "abc"), ("a", "ab"), ("a*bc*c", "abc")] {
+        for (pattern, text) in [
+            ("a*", "b"),
+            ("a*a", "a"),
+            ("*b", "abc"),
+            ("a", "ab"),
+            ("a*bc*c", "abc"),
+        ] {
             assert!(!like(pattern, text), "{pattern} {text}");
         }
     }
 
     fn filter() -> impl Strategy<Value = String> {
-        let level = prop_oneof!["[ab]", Just("+".to_owned()), Just(String::new()), Just("$a".to_owned())];
+        let level = prop_oneof![
+            "[ab]",
+            Just("+".to_owned()),
+            Just(String::new()),
+            Just("$a".to_owned())
+        ];
         let levels = prop::collection::vec(level, 1..4);
         (levels, any::<bool>()).prop_map(|(mut levels, hash)| {
             if hash {

@@ -34,7 +34,7 @@ pub async fn run(file: &Path, config: &mut Config, logs: &Logs) -> anyhow::Resul
     let mut hangups = signal(SignalKind::hangup())?;
     let mut questions = signal(SignalKind::user_defined1())?;
     let shutdown = signals::shutdown()?;
-    let mut broker = Broker::start(config).await?;
+    let broker = Broker::start(config).await?;
     let mut ticks = config.metrics_every.map(interval);
     if let Some(ticks) = &mut ticks {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -131,7 +131,9 @@ impl Broker {
             (None, _) => {}
         }
         if fixed(&config) != self.fixed {
-            log::warn!("listeners, limits, persistence and threads have changed as well: that takes a restart");
+            log::warn!(
+                "listeners, limits, persistence and threads have changed as well: that takes a restart"
+            );
         }
         logs.apply(logs::Settings::from_configuration(&config.logging).0);
         self.policy.replace(&mut config, certificates.revoked);

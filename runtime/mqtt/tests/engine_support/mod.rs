@@ -8,7 +8,7 @@ use mqtt::{
     engine::{Engine, Options, Peer},
     policy::AllowAll,
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::timeout,
@@ -313,6 +313,8 @@ pub struct Client {
     input: BytesMut,
     pub connack: Packet,
     next_id: u16,
+    /// Packets that came while another was waited for.
+    stash: VecDeque<Packet>,
 }
 
 impl Client {
@@ -342,6 +344,7 @@ impl Client {
             input: BytesMut::new(),
             connack: Packet::PingResp,
             next_id: 0,
+            stash: VecDeque::new(),
         };
         client.send(&conn.bytes()).await;
         client.connack = client.read().await;
@@ -485,6 +488,9 @@ impl Client {
 
     /// `None`: the server closed the connection.
     pub async fn read_or_end(&mut self) -> Option<Packet> {
+        if let Some(packet) = self.stash.pop_front() {
+            return Some(packet);
+        }
         timeout(LIMIT, self.next())
             .await
             .expect("a packet or the end in time")
@@ -504,12 +510,26 @@ impl Client {
             1 => self.ack(4, message.id).await,
             2 => {
                 self.ack(5, message.id).await;
-                assert_eq!(self.read().await, Packet::PubRel(message.id, 0));
+                self.wait_for(&Packet::PubRel(message.id, 0)).await;
                 self.ack(7, message.id).await;
             }
             _ => {}
         }
         message
+    }
+
+    /// Reads until this packet comes; what came before it is read later.
+    pub async fn wait_for(&mut self, wanted: &Packet) {
+        let mut before = VecDeque::new();
+        loop {
+            let packet = self.read().await;
+            if packet == *wanted {
+                break;
+            }
+            before.push_back(packet);
+        }
+        before.append(&mut self.stash);
+        self.stash = before;
     }
 
     /// Nothing is under way to this client: what was sent before is handled before PINGRESP comes.
