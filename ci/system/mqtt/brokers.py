@@ -72,10 +72,10 @@ class Broker:
     """One broker process: `plain`, `tls`, `websocket` and `secure_websocket` are its ports."""
     name = None
 
-    def __init__(self, folder, certificates, persistent=False, suite=None, **limits):
+    def __init__(self, folder, certificates, persistent=False, suite=None, **configuration):
         """`persistent` keeps sessions on the disk; `suite` names a test of the public conformance suite, which expects to find things
-        set up for it; `limits` are of our own configuration."""
-        self.folder, self.certificates, self.persistent, self.suite, self.limits = folder, certificates, persistent, suite, limits
+        set up for it; `configuration` is of our own broker."""
+        self.folder, self.certificates, self.persistent, self.suite, self.configuration = folder, certificates, persistent, suite, configuration
         folder.mkdir(parents=True, exist_ok=True)
         self.plain, self.tls, self.websocket, self.secure_websocket = free_ports(4)
         self.process, self.output = None, folder / f"{self.name}.log"
@@ -157,7 +157,7 @@ class Greengrass(Broker):
     name = "greengrass"
 
     def command(self):
-        everything = ["#", "$aws/#", "$dollar/#"]
+        everything = ["#", *(f"${level}/#" for level in ("aws", "dollar", "TopicA", "client_test5"))]
         # The suite subscribes to what is not allowed in one test, and to everything in the others and when it cleans up.
         subscribe = ["TopicA"] if self.suite == "test_subscribe_failure" else everything
         configuration = {
@@ -166,10 +166,11 @@ class Greengrass(Broker):
             "tls": {"certificate": str(self.certificates.server), "key": str(self.certificates.server_key), "authorities": [str(self.certificates.ca)]},
             "anonymous": "loopback",
             "rules": [{"everyone": True, "publish": everything, "subscribe": subscribe}, {"clientId": "clean retained", "subscribe": everything}],
-            "limits": {"connections": DESCRIPTORS, "connectionsPerAddress": DESCRIPTORS, **({"keepAliveSeconds": 60} if self.suite else {}), **self.limits},
+            "limits": {"connections": DESCRIPTORS, "connectionsPerAddress": DESCRIPTORS, **({"keepAliveSeconds": 60} if self.suite else {})},
             "log": {"level": "WARN"},
             **({"persistence": str(self.folder / "state")} if self.persistent else {}),
-            **({"threads": int(os.environ["MQTT_THREADS"])} if "MQTT_THREADS" in os.environ else {})}
+            **({"threads": int(os.environ["MQTT_THREADS"])} if "MQTT_THREADS" in os.environ else {}),
+            **self.configuration}
         file = self.folder / "broker.json"
         file.write_text(json.dumps(configuration, indent=1))
         return [BINARY, "broker", "--config", file]
