@@ -95,3 +95,60 @@ fn revoked_by(list: &X509Crl, certificate: &X509Ref) -> bool {
             CrlStatus::Revoked(_)
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    /// An authority, another of the same name, two certificates of the first, and its list that revokes the one called "bad".
+    fn file(name: &str) -> PathBuf {
+        (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broker/revocation")).join(name)
+    }
+
+    fn certificate(name: &str) -> X509 {
+        X509::from_pem(&fs::read(file(name)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_list_of_the_authority_revokes_its_certificates() {
+        let mut revoked = Revoked::default();
+        assert!(revoked.is_empty());
+        let authorities = [certificate("other.crt"), certificate("ca.crt")];
+        revoked.read(&file("list.crl"), &authorities).unwrap();
+        assert!(!revoked.is_empty());
+        assert!(revoked.contains(&certificate("bad.crt"), ""));
+        assert!(!revoked.contains(&certificate("good.crt"), ""));
+    }
+
+    #[test]
+    fn a_list_that_no_authority_has_signed_is_refused() {
+        let mut revoked = Revoked::default();
+        let error = revoked.read(&file("list.crl"), &[certificate("other.crt")]);
+        let text = format!("{:#}", error.unwrap_err());
+        assert!(
+            text.contains("list.crl") && text.contains("signed by none"),
+            "{text}"
+        );
+        let text = format!("{:#}", revoked.read(&file("ca.crt"), &[]).unwrap_err());
+        assert!(text.contains("no certificate revocation list"), "{text}");
+    }
+
+    #[test]
+    fn fingerprints_are_read_as_tools_print_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list.txt");
+        let plain = "ab".repeat(32);
+        let colons = vec!["CD"; 32].join(":");
+        fs::write(&list, format!("# gone\n{plain} # lost\n\n{colons}\n")).unwrap();
+        let mut revoked = Revoked::default();
+        revoked.read(&list, &[]).unwrap();
+        let any = certificate("good.crt");
+        assert!(revoked.contains(&any, &plain));
+        assert!(revoked.contains(&any, &"cd".repeat(32)));
+        assert!(!revoked.contains(&any, &"ef".repeat(32)));
+        fs::write(&list, format!("{plain}\n12:34\n")).unwrap();
+        let error = revoked.read(&list, &[]).unwrap_err().to_string();
+        assert!(error.contains("list.txt:2: expected"), "{error}");
+    }
+}

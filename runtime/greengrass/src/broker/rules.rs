@@ -163,14 +163,6 @@ impl Template {
         };
         self.fill(who, true).unwrap_or_default()
     }
-
-    /// Whether it stands on a user name or on a common name.
-    pub fn needs(&self) -> (bool, bool) {
-        (
-            self.0.contains(&Part::User),
-            self.0.contains(&Part::CommonName),
-        )
-    }
 }
 
 /// Whether every topic that `wanted` matches is matched by `allowed` as well; a topic name matches itself alone.
@@ -342,8 +334,6 @@ mod tests {
         let error = Template::parse("a/%i").unwrap_err();
         assert!(error.contains("'%i'"), "{error}");
         assert!(Template::parse("a%").is_err());
-        assert_eq!(template("%u").needs(), (true, false));
-        assert_eq!(template("%cn").needs(), (false, true));
     }
 
     #[test]

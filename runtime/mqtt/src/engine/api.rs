@@ -1,7 +1,7 @@
 //! The library's face: what the front, the bridge, shadows, pub/sub and the console call.
 
 use super::{
-    DisconnectCause, Engine, Events, Metrics, Options, Peer, Shared, Store,
+    DisconnectCause, Engine, Events, Loaded, Metrics, Options, Peer, Shared, Store,
     clock::{self, Clock},
     connect,
     connection::Connected,
@@ -31,6 +31,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    runtime::Handle,
     sync::{Notify, watch},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,11 +40,11 @@ use tokio_util::sync::CancellationToken;
 const MAX_LEVELS: usize = 32;
 
 /// The engine could not start.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// What the store holds could not be read.
-    #[error("cannot load sessions and retained messages: {0}")]
-    Load(String),
+    /// It was not started from within a tokio runtime.
+    #[error("the engine needs a tokio runtime to run on")]
+    NoRuntime,
 }
 
 /// A message of ours was not taken.
@@ -98,10 +99,12 @@ impl Engine {
     pub async fn start(
         options: Options,
         policy: Arc<dyn Policy>,
-        store: Option<Store>,
+        store: Option<(Store, Loaded)>,
     ) -> Result<Self, StartError> {
+        Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let retained = Retained::new(options.max_retained_messages, options.max_retained_bytes);
         let revision = policy.revision();
+        let (store, loaded) = store.unzip();
         let shared = Arc::new(Shared {
             bus: Bus::new(options.bus_bytes),
             retained: RwLock::new(retained),
@@ -117,6 +120,9 @@ impl Engine {
             options,
             policy,
         });
+        if let Some(loaded) = loaded {
+            shared.load(loaded);
+        }
         tokio::spawn(clock::run(Arc::downgrade(&shared)));
         if let Some(revision) = revision {
             tokio::spawn(follow(Arc::downgrade(&shared), revision));
@@ -149,20 +155,24 @@ impl Engine {
         let mut routing = self.shared.publish(message, &Origin::default());
         let mut hold = Wait::new(&self.shared, routing.congested.take(), routing.full.take());
         poll_fn(|cx| hold.poll(cx)).await;
+        if let Some(room) = self.shared.durable.wait().filter(|_| routing.written) {
+            room.await;
+        }
         if routing.quota {
             return Err(PublishError::QuotaExceeded);
         }
         if waits {
             let mut ticket = routing.ticket;
-            poll_fn(|cx| ticket.poll(cx))
+            poll_fn(|cx| ticket.poll(&self.shared.durable, cx))
                 .await
                 .map_err(|_| PublishError::NotDurable)?;
         }
         Ok(())
     }
 
-    /// Subscribes this process; policy is not asked. `capacity` bytes may wait unacknowledged: beyond them QoS 0 is dropped and publishers
-    /// of QoS 1 and 2 wait. Retained messages are not delivered: read them with [`Engine::retained`].
+    /// Subscribes this process; policy is not asked. `capacity` bytes may wait unacknowledged: from three quarters of
+    /// them on publishers are held back for up to [`Options::hold_publishers`]; beyond them QoS 0 is dropped, and beyond twice as many QoS 1
+    /// and 2 are refused (0x97). Retained messages are not delivered: read them with [`Engine::retained`].
     pub async fn subscribe(
         &self,
         filters: &[&str],
@@ -244,7 +254,9 @@ impl Engine {
                 client_id: seat.client_id.clone(),
                 version: link.map(|link| link.version),
                 subscriptions: count,
-                queued: state.session.len(),
+                queued: state.stored.map_or(state.session.len(), |stored| {
+                    self.shared.durable.queued(stored)
+                }),
             }
         };
         seats.into_iter().map(list).collect()
@@ -262,7 +274,17 @@ impl Engine {
 
     /// A reading of the counters.
     pub fn metrics(&self) -> Metrics {
-        self.shared.metrics.read()
+        let (bus_bytes, bus_restarts) = self.shared.bus.gauges();
+        Metrics {
+            bus_bytes,
+            bus_restarts,
+            ..self.shared.metrics.read()
+        }
+    }
+
+    /// What the store says of itself; `None` in memory mode.
+    pub fn store_metrics(&self) -> Option<crate::store::Metrics> {
+        self.shared.durable.metrics()
     }
 
     /// Ends gracefully: no new connections, DISCONNECT 0x8B to MQTT 5 clients after what waits for them has been written (at most
@@ -294,6 +316,12 @@ impl Engine {
         shared.events.close();
     }
 
+    /// For tests of what follows: the router's thread ends as if by a fault of its own.
+    #[doc(hidden)]
+    pub fn break_router(&self) {
+        self.shared.bus.break_router();
+    }
+
     fn seats(&self) -> Vec<Arc<Seat>> {
         self.shared.registry().seats.values().cloned().collect()
     }
@@ -319,8 +347,10 @@ async fn follow(shared: Weak<Shared>, mut revision: watch::Receiver<u32>) {
     }
 }
 
+type Shaking<S> = Pin<Box<dyn Future<Output = Option<Box<Connected<S>>>> + Send>>;
+
 enum Connection<S> {
-    Shaking(Pin<Box<dyn Future<Output = Option<Box<Connected<S>>>> + Send>>),
+    Shaking(Shaking<S>),
     Connected(Box<Connected<S>>),
 }
 

@@ -7,8 +7,8 @@
 use super::{
     DisconnectCause, Shared,
     connect::Agreed,
-    deliver::{Aliases, Job},
-    durable::Ticket,
+    deliver::{Aliases, Job, Prepared},
+    durable::{Loading, Ticket},
     hold::Hold,
     metrics::add,
     packets::Answer,
@@ -80,6 +80,12 @@ pub(crate) struct Connected<S> {
     pub(super) ask_receive: bool,
     pub(super) reason_strings: bool,
     pub(super) jobs: VecDeque<Job>,
+    pub(super) prepared: Option<Box<Prepared>>,
+    /// A page of the queue's tail, and the newest message when it was asked for.
+    pub(super) loading: Option<(Loading, u64)>,
+    /// Something went to the store: look whether it keeps up.
+    pub(super) ask_store: bool,
+    store_wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub(super) hold: Option<Hold>,
     /// Something is left to do although nothing wakes this task for it.
     pub(super) again: bool,
@@ -135,6 +141,10 @@ impl<S> Connected<S> {
             ask_receive: shared.policy.asks_receive(),
             reason_strings: connect.request_problem_information,
             jobs: VecDeque::new(),
+            prepared: None,
+            loading: None,
+            ask_store: false,
+            store_wait: None,
             hold: None,
             again: false,
             keep_alive: Duration::from_secs(keep_alive.into()) * 3 / 2,
@@ -269,7 +279,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
     }
 
     fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
-        self.poll_hold(cx) && self.may_answer()
+        self.poll_hold(cx) && self.poll_store(cx) && self.may_answer()
+    }
+
+    /// True: the disk keeps up with what publishers want to have stored.
+    fn poll_store(&mut self, cx: &mut Context<'_>) -> bool {
+        if std::mem::take(&mut self.ask_store) && self.store_wait.is_none() {
+            self.store_wait = self.shared.durable.wait();
+        }
+        if let Some(wait) = &mut self.store_wait {
+            if wait.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.store_wait = None;
+        }
+        true
     }
 
     /// True: a timer has gone off and was of consequence.
@@ -280,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
             let mut consider =
                 |at: Instant| next = Some(next.map_or(at, |next: Instant| next.min(at)));
             if !self.keep_alive.is_zero() {
-                if self.hold.is_some() || !self.may_answer() {
+                if self.hold.is_some() || self.store_wait.is_some() || !self.may_answer() {
                     // We are the ones who do not read.
                     self.last_input = now;
                 }
@@ -334,6 +358,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
         self.shared.depart(&self.seat, self.generation, end, expiry);
         self.input = BytesMut::new();
         self.pending.clear();
+        self.prepared = None;
+        self.loading = None;
         if let Some(tell) = end.tell {
             let text = end.text.filter(|_| self.reason_strings);
             self.encoder.disconnect(tell, text, &mut self.out);

@@ -4,6 +4,7 @@ use super::{
     DisconnectCause,
     connect::own,
     connection::Connected,
+    durable::Ticket,
     metrics::add,
     packets::Answer,
     registry::End,
@@ -90,11 +91,28 @@ fn seconds_left(message: &Message, now: SystemTime) -> Option<u32> {
     Some(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
+/// What a look at the queue found besides messages.
+#[derive(Default)]
+struct Look {
+    /// QoS 2 messages are among those taken.
+    noted: Option<Ticket>,
+    /// There is room for a page of retained messages.
+    page: bool,
+    /// More of the queue is in the store.
+    spilled: bool,
+}
+
+/// Packets that go out once their ticket is ready.
+pub(crate) struct Prepared {
+    ticket: Ticket,
+    steps: Vec<Step<Item>>,
+}
+
 impl<S> Connected<S> {
     /// Fills the write buffer.
     pub(super) fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         while let Some(front) = self.pending.front_mut() {
-            let Poll::Ready(safe) = front.ticket.poll(cx) else {
+            let Poll::Ready(safe) = front.ticket.poll(&self.shared.durable, cx) else {
                 break;
             };
             if let Some(pending) = self.pending.pop_front() {
@@ -112,34 +130,75 @@ impl<S> Connected<S> {
     }
 
     fn drain(&mut self, cx: &mut Context<'_>, steps: &mut Vec<Step<Item>>) -> Result<(), End> {
+        self.poll_spill(cx)?;
         let mut pages = 0;
         while self.unwritten() < BATCH {
-            let wants_page = self.take_steps(cx, steps)?;
-            if steps.is_empty() {
-                if !wants_page {
-                    return Ok(());
-                }
-                if pages == PAGES {
-                    self.again = true;
-                    return Ok(());
-                }
-                pages += 1;
-                self.page();
+            if self.prepared.is_some() && !self.poll_prepared(cx)? {
+                return Ok(());
+            }
+            let look = self.take_steps(cx, steps)?;
+            if let Some(ticket) = look.noted {
+                self.prepared = Some(Box::new(Prepared {
+                    ticket,
+                    steps: std::mem::take(steps),
+                }));
                 continue;
             }
-            self.write_steps(steps);
+            if !steps.is_empty() {
+                self.write_steps(steps);
+                continue;
+            }
+            if look.spilled && self.loading.is_none() {
+                self.poll_spill(cx)?;
+                if self.loading.is_none() {
+                    continue;
+                }
+            }
+            if !look.page {
+                return Ok(());
+            }
+            if pages == PAGES {
+                self.again = true;
+                return Ok(());
+            }
+            pages += 1;
+            self.page();
         }
         Ok(())
     }
 
-    /// Takes what can be sent out of the queue. True: there is room for a page of retained messages.
+    /// A QoS 2 message goes out only once its identifier is safe: after a crash another one would make it a second message.
+    /// True: it has gone into the buffer.
+    fn poll_prepared(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let Some(prepared) = &mut self.prepared else {
+            return Ok(true);
+        };
+        let Poll::Ready(safe) = prepared.ticket.poll(&self.shared.durable, cx) else {
+            return Ok(false);
+        };
+        if safe.is_err() {
+            return Err(End {
+                cause: DisconnectCause::Server(reason::SERVER_UNAVAILABLE),
+                tell: Some(reason::UNSPECIFIED_ERROR),
+                text: Some("the store cannot write"),
+                will: true,
+            });
+        }
+        if let Some(mut prepared) = self.prepared.take() {
+            self.write_steps(&mut prepared.steps);
+        }
+        Ok(true)
+    }
+
+    /// Takes what can be sent out of the queue.
     fn take_steps(
         &mut self,
         cx: &mut Context<'_>,
         steps: &mut Vec<Step<Item>>,
-    ) -> Result<bool, End> {
+    ) -> Result<Look, End> {
         let room = BATCH - self.unwritten();
         let (mut taken, mut given_back, mut expired) = (0, 0, 0);
+        let mut look = Look::default();
         let mut now = None;
         let mut state = self.seat.lock();
         let state = &mut *state;
@@ -160,44 +219,49 @@ impl<S> Connected<S> {
                     .expires
                     .is_some_and(|at| at <= *now.get_or_insert_with(SystemTime::now))
             });
-            match step {
-                None => break,
-                Some(Step::Stale { qos, order, body }) => {
+            match (step, state.stored) {
+                (None, _) => break,
+                (Some(Step::Stale { qos, key, body }), stored) => {
                     given_back += body.routed.cost();
                     expired += 1;
-                    if state.stored && qos != QoS::AtMostOnce {
-                        self.shared.durable.done(&self.seat.client_id, order);
+                    if let Some(stored) = stored.filter(|_| qos != QoS::AtMostOnce) {
+                        self.shared.durable.done(stored, key);
                     }
                 }
-                Some(step) => {
+                (Some(step), stored) => {
                     if let Step::Publish {
                         id,
-                        order,
+                        qos,
+                        key,
                         body,
                         dup,
-                        ..
                     } = &step
                     {
                         taken += body.routed.cost();
-                        match id {
-                            None => given_back += body.routed.cost(),
-                            Some(id) if state.stored && !dup => {
-                                self.shared.durable.sent(&self.seat.client_id, *order, *id);
+                        match (id, stored) {
+                            (None, _) => given_back += body.routed.cost(),
+                            (Some(id), Some(stored)) if !dup || *qos == QoS::ExactlyOnce => {
+                                let noted = self.shared.durable.sent(stored, *key, *id);
+                                if *qos == QoS::ExactlyOnce {
+                                    look.noted.get_or_insert_default().join_store(noted);
+                                }
                             }
-                            Some(_) => {}
+                            _ => {}
                         }
                     }
                     steps.push(step);
                 }
             }
         }
-        let wants_page =
+        look.page =
             !self.jobs.is_empty() && state.session.outbox.len() < self.shared.options.retained_page;
+        look.spilled = state.wants_page();
         let relieved = state.relieve(self.shared.options.high_water);
         if steps.is_empty()
             && let Some(link) = state.link.as_deref_mut()
         {
-            if link.leave && self.pending.is_empty() && self.unwritten() == 0 {
+            let done = self.pending.is_empty() && self.unwritten() == 0 && state.spill.is_none();
+            if link.leave && done {
                 let reason = reason::SERVER_SHUTTING_DOWN;
                 return Err(End::kicked(Kick {
                     reason,
@@ -215,7 +279,7 @@ impl<S> Connected<S> {
         relieved.into_iter().for_each(|waker| wake(Some(waker)));
         self.shared.give_back(given_back);
         add(&self.shared.metrics.dropped_expired, expired);
-        Ok(wants_page)
+        Ok(look)
     }
 
     fn write_steps(&mut self, steps: &mut Vec<Step<Item>>) {
@@ -229,13 +293,13 @@ impl<S> Connected<S> {
                     id,
                     dup,
                     qos,
-                    order,
+                    key,
                     body,
                 } => {
                     if self.write_publish(id, dup, qos, &body) {
                         sent += 1;
                     } else if let Some(id) = id {
-                        self.let_go(id, order);
+                        self.let_go(id, key);
                     }
                 }
                 Step::Release { id } => self.encoder.pubrel(id, reason::SUCCESS, &mut self.out),
@@ -302,14 +366,14 @@ impl<S> Connected<S> {
     }
 
     /// A QoS 1 or 2 message that was not sent counts as done.
-    fn let_go(&mut self, id: PacketId, order: u64) {
+    fn let_go(&mut self, id: PacketId, key: u64) {
         let mut state = self.seat.lock();
         if state.generation != self.generation {
             return;
         }
         if let Acked::Done { cost, .. } = state.session.window.discard(id) {
-            if state.stored {
-                self.shared.durable.done(&self.seat.client_id, order);
+            if let Some(stored) = state.stored {
+                self.shared.durable.done(stored, key);
             }
             drop(state);
             self.shared.give_back(cost);
@@ -344,7 +408,7 @@ impl<S> Connected<S> {
                 identifiers,
                 group: None,
             };
-            shared.deliver_retained(&self.seat, qos, item);
+            shared.deliver_one(&self.seat, qos, item);
         }
         drop(retained);
         match page.next {
@@ -381,7 +445,11 @@ impl<S> Connected<S> {
             }
             Answer::PubRec(id, code) => {
                 if !safe {
-                    self.seat.lock().session.inbound.release(id);
+                    let mut state = self.seat.lock();
+                    state.session.inbound.release(id);
+                    if let Some(stored) = state.stored {
+                        self.shared.durable.forget(stored, id);
+                    }
                 }
                 encoder.pubrec(id, failed(code), out);
             }

@@ -24,6 +24,7 @@ mod deliver;
 mod durable;
 mod events;
 mod hold;
+mod load;
 mod metrics;
 mod options;
 mod packets;
@@ -32,6 +33,7 @@ mod registry;
 mod route;
 mod scratch;
 mod seat;
+mod spill;
 mod subscribe;
 
 use crate::{Certificate, Policy, topic::Retained};
@@ -42,14 +44,13 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::bus::{Delivery, Subscription};
+pub use crate::bus::{Acknowledgement, Delivery, Subscription};
 pub use api::{Client, PublishError, StartError, SubscribeError};
 pub use events::{DisconnectCause, Event, Events};
 pub use metrics::Metrics;
 pub use options::Options;
 
-/// The durable store; `None` is memory mode.
-pub type Store = std::convert::Infallible;
+pub use crate::store::{Loaded, Store};
 
 /// The other end of a stream, as the front knows it.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +78,7 @@ pub(crate) struct Shared {
     pub retained: RwLock<Retained>,
     pub clock: clock::Clock,
     pub durable: durable::Durable,
-    pub bus: crate::bus::Bus,
+    pub bus: Arc<crate::bus::Bus>,
     /// Follows the policy's revision.
     pub revision: AtomicUsize,
     pub stop: CancellationToken,

@@ -70,7 +70,7 @@ impl<S> Connected<S> {
                 id,
                 filters,
                 identifier,
-            } => self.on_subscribe(id, filters, identifier)?,
+            } => self.on_subscribe(id, &filters, identifier)?,
             Incoming::Unsubscribe { id, filters } => self.on_unsubscribe(id, &filters)?,
             Incoming::PingReq => {
                 if self.out.capacity() == 0 {
@@ -112,9 +112,9 @@ impl<S> Connected<S> {
     fn on_acked(&self, ack: impl FnOnce(&mut State) -> Acked) -> Result<(), End> {
         let mut state = self.state()?;
         match ack(&mut state) {
-            Acked::Done { order, cost } => {
-                if state.stored {
-                    self.shared.durable.done(&self.seat.client_id, order);
+            Acked::Done { key, cost } => {
+                if let Some(stored) = state.stored {
+                    self.shared.durable.done(stored, key);
                 }
                 drop(state);
                 self.shared.give_back(cost);
@@ -131,27 +131,20 @@ impl<S> Connected<S> {
 
     fn on_pubrec(&mut self, id: PacketId, code: u8) -> Result<(), End> {
         let mut state = self.state()?;
-        let stored = state.stored;
         let recd = state.session.window.pubrec(id, code >= 0x80);
-        match recd {
-            Recd::Release { order, first, .. } if stored && first => {
-                self.shared.durable.released(&self.seat.client_id, order);
+        let mut ticket = Ticket::default();
+        match (&recd, state.stored) {
+            // Not before the release is safe: after a crash the message would be sent again as a new one.
+            (Recd::Release { key, .. }, Some(stored)) => {
+                ticket.join_store(self.shared.durable.released(stored, *key, id));
             }
-            Recd::Refused { order, .. } if stored => {
-                self.shared.durable.done(&self.seat.client_id, order)
-            }
+            (Recd::Refused { key, .. }, Some(stored)) => self.shared.durable.done(stored, *key),
             _ => {}
         }
         drop(state);
         match recd {
             Recd::Release { cost, .. } => {
                 self.shared.give_back(cost);
-                // Not before the release is safe: after a crash the message would be sent again as a new one.
-                let ticket = if stored {
-                    self.shared.durable.mark()
-                } else {
-                    Ticket::default()
-                };
                 self.answer(ticket, Answer::PubRel(id, reason::SUCCESS))
             }
             Recd::Refused { cost, .. } => {
@@ -159,7 +152,7 @@ impl<S> Connected<S> {
                 Ok(())
             }
             Recd::Unknown => self.answer(
-                Ticket::default(),
+                ticket,
                 Answer::PubRel(id, reason::PACKET_IDENTIFIER_NOT_FOUND),
             ),
             Recd::Mismatch => Err(End::protocol(
@@ -172,21 +165,16 @@ impl<S> Connected<S> {
     fn on_pubrel(&mut self, id: PacketId) -> Result<(), End> {
         let mut state = self.state()?;
         let known = state.session.inbound.release(id);
-        let stored = state.stored;
-        if stored && known {
-            self.shared.durable.release(&self.seat.client_id, id);
+        let mut ticket = Ticket::default();
+        if let Some(stored) = state.stored {
+            // The client may use the identifier again once it has PUBCOMP; an earlier release may still be on its way.
+            ticket.join_store(self.shared.durable.forget(stored, id));
         }
         drop(state);
         let code = if known {
             reason::SUCCESS
         } else {
             reason::PACKET_IDENTIFIER_NOT_FOUND
-        };
-        // The client may use the identifier again once it has PUBCOMP.
-        let ticket = if stored {
-            self.shared.durable.mark()
-        } else {
-            Ticket::default()
         };
         self.answer(ticket, Answer::PubComp(id, code))
     }
@@ -202,10 +190,7 @@ impl<S> Connected<S> {
         if let Some(id) = id
             && !self.admit(&message, id)?
         {
-            // A QoS 2 message taken before: acknowledged again, once the first time is safe.
-            let ticket = self.shared.durable.mark();
-            self.answer(ticket, Answer::PubRec(id, reason::SUCCESS))?;
-            return Ok(0);
+            return self.repeat(id).map(|()| 0);
         }
         let cache = self.cache.get_or_insert_default();
         let policy = &*self.shared.policy;
@@ -219,11 +204,12 @@ impl<S> Connected<S> {
             return self.deny_publish(&message, id).map(|()| 0);
         }
         let qos = message.qos;
+        let mut remembered = None;
         if let (QoS::ExactlyOnce, Some(id)) = (qos, id) {
             let mut state = self.state()?;
             state.session.inbound.receive(id);
-            if state.stored {
-                self.shared.durable.receive(&self.seat.client_id, id);
+            if let Some(stored) = state.stored {
+                remembered = Some(self.shared.durable.remember(stored, id));
             }
         }
         let origin = Origin {
@@ -253,22 +239,30 @@ impl<S> Connected<S> {
             ));
         }
         if qos == QoS::ExactlyOnce {
-            let mut state = self.state()?;
             if code >= 0x80 {
+                let mut state = self.state()?;
                 state.session.inbound.release(id);
-                if state.stored {
-                    self.shared.durable.release(&self.seat.client_id, id);
+                if let Some(stored) = state.stored {
+                    self.shared.durable.forget(stored, id);
                 }
-            } else if state.stored {
-                routing.ticket.join_store(self.shared.durable.mark());
+            } else if let Some(ticket) = remembered {
+                routing.ticket.join_store(ticket);
             }
-            drop(state);
             self.answer(routing.ticket, Answer::PubRec(id, code))?;
         } else {
             self.unacked += 1;
             self.answer(routing.ticket, Answer::PubAck(id, code))?;
         }
         Ok(routing.matched)
+    }
+
+    /// A QoS 2 message that was taken before is acknowledged again, once the first time is safe.
+    fn repeat(&mut self, id: PacketId) -> Result<(), End> {
+        let mut ticket = Ticket::default();
+        if let Some(stored) = self.state()?.stored {
+            ticket.join_store(self.shared.durable.remember(stored, id));
+        }
+        self.answer(ticket, Answer::PubRec(id, reason::SUCCESS))
     }
 
     /// Puts the topic in place of its alias.
@@ -373,7 +367,7 @@ impl<S> Connected<S> {
     pub(super) fn answer(&mut self, mut ticket: Ticket, answer: Answer) -> Result<(), End> {
         if self.pending.is_empty() {
             let mut nobody = Context::from_waker(Waker::noop());
-            if let Poll::Ready(safe) = ticket.poll(&mut nobody) {
+            if let Poll::Ready(safe) = ticket.poll(&self.shared.durable, &mut nobody) {
                 return self.write_answer(answer, safe.is_ok());
             }
         }

@@ -130,6 +130,7 @@ impl Shared {
         if let Some(seat) = known {
             let mut state = seat.lock();
             let keep = !connect.clean && state.expiry > 0;
+            let stored = state.stored;
             let mut left = self.vacate(&seat, &mut state, !keep);
             left.will = match left.link.as_deref_mut().and_then(|link| link.will.take()) {
                 Some(will) if left.ended || will.delay == 0 => Some(will),
@@ -148,7 +149,7 @@ impl Shared {
             if keep {
                 kept = Some(seat);
             } else {
-                self.durable.end_session(client_id);
+                self.durable.end_session(stored);
                 registry.seats.remove(client_id);
             }
             vacated = Some(left);
@@ -189,12 +190,12 @@ impl Shared {
         let mut state = seat.lock();
         state.generation += 1;
         state.expiry = expiry;
-        state.stored = expiry > 0 && self.durable.is_on();
-        if state.stored {
-            self.durable.open_session(&seat.client_id, expiry);
-        } else if self.durable.is_on() {
-            self.durable.end_session(&seat.client_id);
-        }
+        state.stored = self.durable.open_session(
+            state.stored,
+            &seat.client_id,
+            expiry,
+            connect.will.as_deref(),
+        );
         state.session.attach(maximum);
         state.link = Some(Box::new(Link {
             identity: Arc::clone(identity),
@@ -256,24 +257,27 @@ impl Shared {
             .as_deref_mut()
             .and_then(|link| link.will.take())
             .filter(|_| end.will);
+        let mut due = None;
         match will {
             Some(will) if !ends && will.delay > 0 => {
                 let delay = Duration::from_secs(will.delay.into()).min(expiry);
                 state.will = Some(will);
+                due = Some(SystemTime::now() + delay);
                 let key = self.clock.set(delay, seat, generation, Due::Will);
                 state.timers.push(key);
             }
             will => vacated.will = will,
         }
         if ends {
-            self.durable.end_session(&seat.client_id);
+            self.durable.end_session(state.stored);
             registry.seats.remove(&seat.client_id);
         } else {
             let key = self.clock.set(expiry, seat, generation, Due::SessionEnd);
             state.timers.push(key);
-            if state.stored {
+            if let Some(stored) = state.stored {
+                let will = state.will.as_deref().zip(due);
                 self.durable
-                    .close_session(&seat.client_id, state.expiry, SystemTime::now());
+                    .close_session(stored, &seat.client_id, state.expiry, will);
             }
         }
         drop(state);
@@ -307,8 +311,11 @@ impl Shared {
             let will = vacated.will.take();
             vacated = self.vacate(seat, &mut state, true);
             vacated.will = will;
-            self.durable.end_session(&seat.client_id);
+            self.durable.end_session(state.stored);
             registry.seats.remove(&seat.client_id);
+        } else if let Some(stored) = state.stored {
+            self.durable
+                .close_session(stored, &seat.client_id, state.expiry, None);
         }
         drop(state);
         drop(registry);
@@ -328,8 +335,8 @@ impl Shared {
             .as_deref_mut()
             .and_then(|link| link.will.take());
         vacated.will = will.or_else(|| state.will.take());
+        self.durable.end_session(state.stored);
         drop(state);
-        self.durable.end_session(&seat.client_id);
         if let Some(link) = &vacated.link {
             let identity = Arc::clone(&link.identity);
             self.events.emit(|| Event::Disconnected { identity, cause });
@@ -396,10 +403,10 @@ impl Shared {
                 (first || qos == QoS::AtLeastOnce)
                     && self.another_connected(&subscriptions, item, seat)
             });
-            if state.stored {
+            if let Some(stored) = state.stored {
                 moved
                     .iter()
-                    .for_each(|(_, _, order)| self.durable.done(&seat.client_id, *order));
+                    .for_each(|(_, _, key)| self.durable.done(stored, *key));
             }
             sub(&self.metrics.queued_bytes, before - state.session.bytes());
             moved
@@ -451,18 +458,17 @@ impl State {
             .window
             .extract(|qos, item| item.group.is_some() && take(qos, false, item));
         let sent = sent.into_iter().filter_map(|entry| match entry.stage {
-            Stage::Published { qos, body } => Some((qos, body, entry.order)),
+            Stage::Published { qos, body } => Some((qos, body, entry.key)),
             Stage::Released => None,
         });
         let mut moved: Vec<_> = sent.collect();
-        let waiting = self
-            .session
-            .outbox
-            .extract(|qos, item| item.group.is_some() && take(qos, true, item));
+        let waiting = self.session.outbox.extract(|waiting| {
+            waiting.body.group.is_some() && take(waiting.qos, true, &waiting.body)
+        });
         moved.extend(
             waiting
                 .into_iter()
-                .map(|waiting| (waiting.qos, waiting.body, waiting.order)),
+                .map(|waiting| (waiting.qos, waiting.body, waiting.key)),
         );
         moved
     }

@@ -1,16 +1,17 @@
 //! From a message to the sessions and in-process subscribers it is for. Runs in the publisher's task: one hop.
 
 use super::{
-    Shared,
+    Shared, SubscribeError,
     durable::Ticket,
     metrics::{add, sub},
-    seat::{Dropped, Identifiers, Item, Options, Routed, Seat, Target, wake},
+    seat::{Dropped, Identifiers, Item, Options, Pushed, Room, Routed, Seat, Target, wake},
 };
 use crate::{
     Identity, Message, QoS,
     bus::Subscriber,
     session::Limits,
-    topic::{Group, Match, Subscriptions},
+    store,
+    topic::{Filter, Group, Match, Subscriptions},
 };
 use bytes::BytesMut;
 use bytestring::ByteString;
@@ -45,8 +46,10 @@ pub(crate) struct Routing {
     pub congested: Option<Arc<Seat>>,
     /// An in-process subscriber that the publisher should wait for.
     pub full: Option<Arc<Subscriber>>,
-    /// The message was to be retained and could not be, or an in-process subscriber could not take it.
+    /// The message was to be retained and could not be, or a store or an in-process subscriber could not take it.
     pub quota: bool,
+    /// Something went to the store.
+    pub written: bool,
 }
 
 struct Hit {
@@ -80,29 +83,22 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
-            messages: self.options.max_queued_messages,
-            bytes: self.options.max_queued_bytes,
-        }
-    }
-
     /// Retains the message if it wants to be, and sends it to everyone it is for.
     pub(crate) fn publish(self: &Arc<Self>, mut message: Message, origin: &Origin<'_>) -> Routing {
-        let mut quota = false;
-        let mut written = false;
+        let mut routing = Routing::default();
         if message.retain {
             compact(&mut message, origin.chunk);
-            quota = !self.retain(&message);
-            written = true;
+            match self.retain(&message) {
+                Some(ticket) => {
+                    routing.written = self.durable.is_on();
+                    routing.ticket.join_store(ticket);
+                }
+                None => routing.quota = true,
+            }
         }
         let mut hits = HITS.take();
         self.find(&message, origin, &mut hits);
-        let mut routing = Routing {
-            matched: hits.seats.len() + hits.bus.len(),
-            quota,
-            ..Routing::default()
-        };
+        routing.matched = hits.seats.len() + hits.bus.len();
         if routing.matched > 0 && !message.retain {
             compact(&mut message, origin.chunk);
         }
@@ -117,15 +113,41 @@ impl Shared {
             let retain = message.retain;
             let qos = message.qos;
             let routed = Arc::new(Routed::new(message, hits.seats.len() > 1));
-            written |= self.deliver_all(&routed, qos, retain, &mut hits, &mut routing);
-        }
-        if written {
-            routing.ticket.join_store(self.durable.mark());
+            self.deliver_all(&routed, qos, retain, &mut hits, &mut routing);
         }
         hits.seats.clear();
         hits.bus.clear();
         HITS.set(hits);
         routing
+    }
+
+    /// Puts an in-process subscriber into the tree.
+    pub(crate) fn subscribe_bus(
+        &self,
+        subscriber: &Arc<Subscriber>,
+        filters: &[&str],
+    ) -> Result<(), SubscribeError> {
+        let target = Target::Bus(Arc::clone(subscriber));
+        let mut tree = self.write_subscriptions();
+        for filter in filters {
+            let options = Options {
+                qos: subscriber.qos(),
+                no_local: false,
+                retain_as_published: true,
+                identifier: None,
+                group: None,
+            };
+            if tree.insert(&target, Filter::own(filter), options).is_err() {
+                tree.remove_all(&target);
+                return Err(SubscribeError::InvalidFilter((*filter).to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unsubscribe_bus(&self, subscriber: &Arc<Subscriber>) {
+        self.write_subscriptions()
+            .remove_all(&Target::Bus(Arc::clone(subscriber)));
     }
 
     fn find(&self, message: &Message, origin: &Origin<'_>, hits: &mut Hits) {
@@ -157,7 +179,6 @@ impl Shared {
         merge(&mut hits.seats);
     }
 
-    /// True: something was written to the store.
     fn deliver_all(
         &self,
         routed: &Arc<Routed>,
@@ -165,10 +186,9 @@ impl Shared {
         retain: bool,
         hits: &mut Hits,
         routing: &mut Routing,
-    ) -> bool {
-        let limits = self.limits();
+    ) {
         let mut room = self.room();
-        let (mut queued, mut written) = (0, false);
+        let mut held = 0;
         for hit in hits.seats.drain(..) {
             let Hit {
                 seat,
@@ -183,31 +203,43 @@ impl Shared {
                 identifiers,
                 group,
             };
-            match self.deliver(&seat, qos.min(granted), item, &limits, &mut room) {
+            match self.deliver(&seat, qos.min(granted), item, &room) {
                 Ok(delivered) => {
-                    queued += routed.cost();
-                    written |= delivered.written;
+                    held += delivered.held;
+                    room.left = room.left.saturating_sub(delivered.held);
+                    if let Some(ticket) = delivered.ticket {
+                        routing.ticket.join_store(ticket);
+                        routing.written = true;
+                    }
                     if delivered.congested && routing.congested.is_none() {
                         routing.congested = Some(seat);
                     }
                 }
-                Err(Lost::Memory) => add(&self.metrics.dropped_memory, 1),
-                Err(Lost::Dropped(why)) => {
-                    if let Some(counter) = why.counter(&self.metrics) {
-                        add(counter, 1);
-                    }
-                }
+                Err(Dropped::Unsafe) => routing.quota = true,
+                Err(why) => self.count(why),
             }
         }
-        add(&self.metrics.queued_bytes, queued);
-        written
+        add(&self.metrics.queued_bytes, held);
     }
 
-    /// What is left of the byte budget of all queues.
-    fn room(&self) -> usize {
-        self.options
-            .max_total_queued_bytes
-            .saturating_sub(self.metrics.queued_bytes.load(Ordering::Relaxed))
+    fn count(&self, why: Dropped) {
+        if let Some(counter) = why.counter(&self.metrics) {
+            add(counter, 1);
+        }
+    }
+
+    fn room(&self) -> Room {
+        let options = &self.options;
+        Room {
+            limits: Limits {
+                messages: options.max_queued_messages,
+                bytes: options.max_queued_bytes,
+            },
+            high_water: options.high_water,
+            left: options
+                .max_total_queued_bytes
+                .saturating_sub(self.metrics.queued_bytes.load(Ordering::Relaxed)),
+        }
     }
 
     /// Puts one message into one queue and wakes its connection.
@@ -216,47 +248,31 @@ impl Shared {
         seat: &Seat,
         qos: QoS,
         item: Item,
-        limits: &Limits,
-        room: &mut usize,
-    ) -> Result<Delivered, Lost> {
-        let cost = item.routed.cost();
-        let Some(left) = room.checked_sub(cost) else {
-            return Err(Lost::Memory);
-        };
+        room: &Room,
+    ) -> Result<Delivered, Dropped> {
         let mut state = seat.lock();
-        let stored = state.stored && qos != QoS::AtMostOnce;
-        let copy = stored.then(|| item.clone());
-        let pushed = state
-            .push(qos, item, limits, self.options.high_water)
-            .map_err(Lost::Dropped)?;
-        if let Some(item) = &copy {
-            // Under the lock: the connection may not report the message as done before the store has heard of it.
-            self.durable
-                .enqueue(&seat.client_id, pushed.order, qos, item);
-        }
+        let pushed = state.push(qos, item, room, &self.durable);
         drop(state);
-        wake(pushed.waker);
-        *room = left;
+        let Pushed {
+            held,
+            ticket,
+            waker,
+            congested,
+        } = pushed?;
+        wake(waker);
         Ok(Delivered {
-            written: stored,
-            congested: pushed.congested,
+            held,
+            ticket,
+            congested,
         })
     }
 
-    /// Puts a retained message into one queue. False: there was no room.
-    pub(crate) fn deliver_retained(&self, seat: &Seat, qos: QoS, item: Item) -> bool {
-        let cost = item.routed.cost();
-        let delivered = self.deliver(seat, qos, item, &self.limits(), &mut self.room());
-        match &delivered {
-            Ok(_) => add(&self.metrics.queued_bytes, cost),
-            Err(Lost::Memory) => add(&self.metrics.dropped_memory, 1),
-            Err(Lost::Dropped(why)) => {
-                if let Some(counter) = why.counter(&self.metrics) {
-                    add(counter, 1);
-                }
-            }
+    /// Puts a message into one queue, apart from all others. What does not fit is counted.
+    pub(crate) fn deliver_one(&self, seat: &Seat, qos: QoS, item: Item) {
+        match self.deliver(seat, qos, item, &self.room()) {
+            Ok(delivered) => add(&self.metrics.queued_bytes, delivered.held),
+            Err(why) => self.count(why),
         }
-        delivered.is_ok()
     }
 
     /// Sends a message that a member of a shared subscription did not finish to another one.
@@ -278,7 +294,7 @@ impl Shared {
         item.identifiers = Identifiers::None;
         item.identifiers.add(options.identifier);
         let qos = qos.min(options.qos);
-        self.deliver_retained(&seat, qos, item);
+        self.deliver_one(&seat, qos, item);
     }
 
     pub(crate) fn another_connected(&self, subscriptions: &Tree, item: &Item, from: &Seat) -> bool {
@@ -292,27 +308,27 @@ impl Shared {
         found_one
     }
 
-    /// False: no room for it.
-    fn retain(&self, message: &Message) -> bool {
+    /// `None`: no room for it.
+    fn retain(&self, message: &Message) -> Option<store::Ticket> {
         let mut retained = self
             .retained
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        if message.payload.is_empty() {
-            if retained.clear(&message.topic).is_some() {
-                self.durable.forget(&message.topic);
-            }
-        } else {
+        let ticket = if !message.payload.is_empty() {
             if retained.set(message.clone()).is_err() {
                 add(&self.metrics.retained_refused, 1);
-                return false;
+                return None;
             }
-            self.durable.retain(message);
-        }
+            self.durable.retain(message)
+        } else if retained.clear(&message.topic).is_some() {
+            self.durable.unretain(&message.topic)
+        } else {
+            store::Ticket::default()
+        };
         self.metrics
             .retained
             .store(retained.len(), Ordering::Relaxed);
-        true
+        Some(ticket)
     }
 
     pub(crate) fn sweep_retained(&self, now: SystemTime, limit: usize) {
@@ -321,7 +337,7 @@ impl Shared {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         for message in retained.expire(now, limit) {
-            self.durable.forget(&message.topic);
+            self.durable.unretain(&message.topic);
         }
         self.metrics
             .retained
@@ -337,13 +353,9 @@ impl Shared {
 }
 
 struct Delivered {
-    written: bool,
+    held: usize,
+    ticket: Option<store::Ticket>,
     congested: bool,
-}
-
-enum Lost {
-    Memory,
-    Dropped(Dropped),
 }
 
 fn same_group(group: &Group<Target, Options>, item: &Item) -> bool {

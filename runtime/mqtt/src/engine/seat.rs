@@ -3,11 +3,12 @@
 //!
 //! Lock order: registry, retained, subscriptions, seat. A waker is called after the seat's lock is given back.
 
-use super::{DisconnectCause, metrics};
+use super::{DisconnectCause, durable::Durable, metrics};
 use crate::{
     Identity, Message, QoS,
     packet::{EncodeError, Frame, Version, Will},
     session::{Limits, Session},
+    store::{self, Body, Refused, SessionId},
 };
 use bytestring::ByteString;
 use std::{
@@ -30,6 +31,8 @@ pub(crate) struct Routed {
     cost: usize,
     /// By version, without and with packet identifier; only for messages that go to several.
     frames: Option<Box<[OnceLock<Option<Frame>>; 4]>>,
+    /// As the store keeps it, once for all sessions.
+    body: OnceLock<Body>,
 }
 
 impl Routed {
@@ -39,11 +42,16 @@ impl Routed {
             message,
             cost,
             frames: several.then(Box::default),
+            body: OnceLock::new(),
         }
     }
 
     pub fn cost(&self) -> usize {
         self.cost
+    }
+
+    pub fn body(&self, make: impl FnOnce(&Message) -> Body) -> &Body {
+        self.body.get_or_init(|| make(&self.message))
     }
 
     /// The shared frame, if this message has one that fits every subscriber of its kind.
@@ -155,8 +163,12 @@ pub(crate) struct State {
     pub expiry: u32,
     /// The session is gone; the seat takes nothing any more.
     pub ended: bool,
-    /// The session is known to the store.
-    pub stored: bool,
+    /// The session's number in the store.
+    pub stored: Option<SessionId>,
+    /// The newest message of the queue's tail, which is only in the store.
+    pub spill: Option<u64>,
+    /// The newest message of the store's queue that was in memory.
+    pub last_key: u64,
     /// A will that waits for its delay.
     pub will: Option<Box<Will>>,
     /// Timers of the will and of the session's end.
@@ -185,7 +197,9 @@ impl Seat {
                 link: None,
                 expiry: 0,
                 ended: false,
-                stored: false,
+                stored: None,
+                spill: None,
+                last_key: 0,
                 will: None,
                 timers: Vec::new(),
             }),
@@ -256,17 +270,30 @@ pub(crate) enum Dropped {
     Away,
     Slow,
     Full,
+    /// The budget of all queues is used up.
+    Memory,
     Ended,
+    /// The store cannot write: the publisher may not be told that the message is safe.
+    Unsafe,
 }
 
 /// What a push did.
 pub(crate) struct Pushed {
-    pub order: u64,
-    /// The message must go to the store too.
-    pub stored: bool,
+    /// Bytes held in memory.
+    pub held: usize,
+    /// The store's, if the message went there.
+    pub ticket: Option<store::Ticket>,
     pub waker: Option<Waker>,
     /// The publisher should wait for this seat.
     pub congested: bool,
+}
+
+/// What a queue may hold, and what is left of all queues' budget.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    pub limits: Limits,
+    pub high_water: usize,
+    pub left: usize,
 }
 
 impl State {
@@ -275,26 +302,60 @@ impl State {
         &mut self,
         qos: QoS,
         item: Item,
-        limits: &Limits,
-        high_water: usize,
+        room: &Room,
+        durable: &Durable,
     ) -> Result<Pushed, Dropped> {
         if self.ended {
             return Err(Dropped::Ended);
         }
         let plain = qos == QoS::AtMostOnce;
-        let above = self.session.outbox.bytes() > high_water;
         match &self.link {
             None if plain => return Err(Dropped::Away),
-            Some(link) if plain && above && link.slow => return Err(Dropped::Slow),
+            Some(link) if plain && link.slow && self.is_above(room) => return Err(Dropped::Slow),
             _ => {}
         }
-        let cost = item.routed.cost();
-        let order = match self.session.push(qos, cost, item, limits) {
-            Ok(order) => order,
-            Err(_) if plain => return Err(Dropped::Slow),
-            Err(_) => return Err(Dropped::Full),
-        };
-        let above = self.session.outbox.bytes() > high_water;
+        let (mut held, mut ticket) = (item.routed.cost(), None);
+        match self.stored {
+            Some(id) if !plain => {
+                // Under the lock: the connection may not report the message as done before the store has heard of it.
+                let enqueued =
+                    durable
+                        .enqueue(id, qos, &item)
+                        .map_err(|refused| match refused {
+                            Refused::SessionFull | Refused::StoreFull => Dropped::Full,
+                            Refused::NoSession => Dropped::Ended,
+                            Refused::Unavailable => Dropped::Unsafe,
+                        })?;
+                ticket = Some(enqueued.ticket);
+                if !enqueued.dropped.is_empty() {
+                    let dropped = self
+                        .session
+                        .outbox
+                        .extract(|waiting| enqueued.dropped.contains(&waiting.key));
+                    let freed: usize = dropped.iter().map(|waiting| waiting.cost).sum();
+                    held = held.saturating_sub(freed);
+                }
+                if self.spill.is_some() || self.is_above(room) || room.left < item.routed.cost() {
+                    self.spill = Some(enqueued.seq);
+                    held = 0;
+                } else {
+                    self.last_key = enqueued.seq;
+                    self.session
+                        .outbox
+                        .push(qos, item.routed.cost(), enqueued.seq, item);
+                }
+            }
+            _ => {
+                if room.left < held {
+                    return Err(Dropped::Memory);
+                }
+                let full = if plain { Dropped::Slow } else { Dropped::Full };
+                self.session
+                    .push(qos, held, 0, item, &room.limits)
+                    .map_err(|_| full)?;
+            }
+        }
+        let above = self.is_above(room);
         let (mut waker, mut congested) = (None, false);
         if let Some(link) = self.link.as_deref_mut() {
             waker = link.waker.take();
@@ -309,16 +370,21 @@ impl State {
             }
         }
         Ok(Pushed {
-            order,
-            stored: self.stored && !plain,
+            held,
+            ticket,
             waker,
             congested,
         })
     }
 
+    fn is_above(&self, room: &Room) -> bool {
+        self.session.outbox.bytes() > room.high_water
+            || (self.spill.is_some() && self.link.is_some())
+    }
+
     /// After messages were taken out: lets publishers go on below half the mark.
     pub fn relieve(&mut self, high_water: usize) -> Vec<Waker> {
-        let below = self.session.outbox.bytes() <= high_water / 2;
+        let below = self.session.outbox.bytes() <= high_water / 2 && self.spill.is_none();
         match self.link.as_deref_mut() {
             Some(link) if below && link.congested.is_some() => {
                 link.congested = None;
@@ -333,7 +399,8 @@ impl State {
 impl Dropped {
     pub fn counter(self, counters: &metrics::Counters) -> Option<&std::sync::atomic::AtomicUsize> {
         match self {
-            Self::Away | Self::Ended => None,
+            Self::Away | Self::Ended | Self::Unsafe => None,
+            Self::Memory => Some(&counters.dropped_memory),
             Self::Slow => Some(&counters.dropped_slow),
             Self::Full => Some(&counters.dropped_queue_full),
         }

@@ -5,6 +5,7 @@ use super::{
     connect::own,
     connection::Connected,
     deliver::Job,
+    durable::Ticket,
     metrics::{add, sub},
     packets::Answer,
     registry::End,
@@ -26,14 +27,15 @@ impl<S> Connected<S> {
     pub(super) fn on_subscribe(
         &mut self,
         id: PacketId,
-        filters: Vec<SubscribeFilter>,
+        filters: &[SubscribeFilter],
         identifier: Option<u32>,
     ) -> Result<(), End> {
+        let mut ticket = Ticket::default();
         let mut codes = Vec::with_capacity(filters.len());
         let mut jobs = Vec::new();
         let mut granted = Vec::new();
-        for wanted in &filters {
-            match self.subscribe(wanted, identifier)? {
+        for wanted in filters {
+            match self.subscribe(wanted, identifier, &mut ticket)? {
                 Ok(job) => {
                     jobs.extend(job);
                     granted.push((own(&wanted.filter), wanted.qos));
@@ -53,7 +55,7 @@ impl<S> Connected<S> {
                 filters: granted,
             });
         }
-        self.answer(self.shared.durable.mark(), Answer::SubAck(id, codes, jobs))
+        self.answer(ticket, Answer::SubAck(id, codes, jobs))
     }
 
     /// The inner error is the filter's reason code.
@@ -61,6 +63,7 @@ impl<S> Connected<S> {
         &self,
         wanted: &SubscribeFilter,
         identifier: Option<u32>,
+        ticket: &mut Ticket,
     ) -> Result<Result<Option<Job>, u8>, End> {
         let Ok(filter) = Filter::parse(&wanted.filter) else {
             return Ok(Err(reason::TOPIC_FILTER_INVALID));
@@ -99,10 +102,14 @@ impl<S> Connected<S> {
             if state.generation != self.generation {
                 return Ok(Err(reason::SESSION_TAKEN_OVER));
             }
-            if state.stored {
-                self.shared
-                    .durable
-                    .subscribe(&self.seat.client_id, &wanted.filter, &options);
+            if let Some(stored) = state.stored {
+                let handling = wanted.retain_handling;
+                ticket.join_store(self.shared.durable.subscribe(
+                    stored,
+                    &wanted.filter,
+                    &options,
+                    handling,
+                ));
             }
         }
         if tree.insert(&target, filter, options).is_err() {
@@ -131,12 +138,13 @@ impl<S> Connected<S> {
         id: PacketId,
         filters: &[ByteString],
     ) -> Result<(), End> {
+        let mut ticket = Ticket::default();
         let mut codes = Vec::with_capacity(filters.len());
         let mut removed = Vec::new();
         for text in filters {
             let code = match Filter::parse(text) {
                 Err(_) => reason::TOPIC_FILTER_INVALID,
-                Ok(filter) if self.unsubscribe(filter, text) => {
+                Ok(filter) if self.unsubscribe(filter, text, &mut ticket) => {
                     self.jobs
                         .retain(|job| *job.filter != *filter.filter || filter.group.is_some());
                     removed.push(own(text));
@@ -147,10 +155,10 @@ impl<S> Connected<S> {
             codes.push(code);
         }
         self.tell_unsubscribed(removed);
-        self.answer(self.shared.durable.mark(), Answer::UnsubAck(id, codes))
+        self.answer(ticket, Answer::UnsubAck(id, codes))
     }
 
-    fn unsubscribe(&self, filter: Filter<'_>, text: &str) -> bool {
+    fn unsubscribe(&self, filter: Filter<'_>, text: &str, ticket: &mut Ticket) -> bool {
         let found = self
             .shared
             .write_subscriptions()
@@ -158,8 +166,8 @@ impl<S> Connected<S> {
             .is_some();
         if found {
             sub(&self.shared.metrics.subscriptions, 1);
-            if self.seat.lock().stored {
-                self.shared.durable.unsubscribe(&self.seat.client_id, text);
+            if let Some(stored) = self.seat.lock().stored {
+                ticket.join_store(self.shared.durable.unsubscribe(stored, text));
             }
         }
         found
@@ -195,6 +203,8 @@ impl<S> Connected<S> {
             all.map(|one| (one.group.map(str::to_owned), one.filter, one.options.qos))
                 .collect()
         };
+        // Nobody waits for it; an older ticket's group is written first in any case.
+        let mut ticket = Ticket::default();
         let mut removed = Vec::new();
         for (group, filter, qos) in subscriptions {
             if shared.policy.subscribe(&self.identity, &filter, qos) {
@@ -210,6 +220,7 @@ impl<S> Connected<S> {
                     filter: &filter,
                 },
                 &text,
+                &mut ticket,
             ) {
                 add(&shared.metrics.denied_subscribe, 1);
                 self.jobs.retain(|job| *job.filter != *filter);
