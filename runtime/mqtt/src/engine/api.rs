@@ -10,7 +10,7 @@ use super::{
     hold::Wait,
     metrics::Counters,
     route::{Origin, Tree},
-    seat::{Kick, Seat, Target},
+    seat::{Kick, Seat},
 };
 use crate::{
     Identity, Message, Policy, QoS,
@@ -36,6 +36,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How long connections that were cut off at the end of the grace may take to leave.
+const LAST_ORDERS: Duration = Duration::from_secs(1);
 /// Levels that a filter may have; AWS IoT takes 8, and 32 bounds the work that one filter can cause.
 const MAX_LEVELS: usize = 32;
 
@@ -244,16 +246,14 @@ impl Engine {
     /// All sessions, connected or not, in no particular order.
     pub fn clients(&self) -> Vec<Client> {
         let seats = self.seats();
-        let subscriptions = self.shared.read_subscriptions();
         let list = |seat: Arc<Seat>| {
-            let count = subscriptions.of(&Target::Seat(Arc::clone(&seat))).count();
             let state = seat.lock();
             let link = state.link.as_deref();
             Client {
                 identity: link.map(|link| Arc::clone(&link.identity)),
                 client_id: seat.client_id.clone(),
                 version: link.map(|link| link.version),
-                subscriptions: count,
+                subscriptions: state.subscriptions,
                 queued: state.stored.map_or(state.session.len(), |stored| {
                     self.shared.durable.queued(stored)
                 }),
@@ -296,12 +296,12 @@ impl Engine {
         for seat in &seats {
             seat.leave();
         }
-        let all_gone = async {
+        let all_gone = || async {
             while seats.iter().any(|seat| seat.lock().link.is_some()) {
                 shared.departed.notified().await;
             }
         };
-        if tokio::time::timeout(grace, all_gone).await.is_err() {
+        if tokio::time::timeout(grace, all_gone()).await.is_err() {
             let reason = reason::SERVER_SHUTTING_DOWN;
             for seat in &seats {
                 seat.kick(Kick {
@@ -309,6 +309,8 @@ impl Engine {
                     cause: DisconnectCause::Server(reason),
                 });
             }
+            // Their tasks only have to be polled once.
+            let _ = tokio::time::timeout(LAST_ORDERS, all_gone()).await;
         }
         shared.bus.stop();
         shared.durable.close().await;

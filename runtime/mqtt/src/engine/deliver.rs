@@ -200,8 +200,8 @@ impl<S> Connected<S> {
         let (mut taken, mut given_back, mut expired) = (0, 0, 0);
         let mut look = Look::default();
         let mut now = None;
-        let mut state = self.seat.lock();
-        let state = &mut *state;
+        let mut guard = self.seat.lock();
+        let state = &mut *guard;
         let kick = match &state.link {
             Some(link) if state.generation == self.generation => link.kick,
             _ => Some(Kick {
@@ -276,6 +276,7 @@ impl<S> Connected<S> {
                 link.waker = Some(cx.waker().clone());
             }
         }
+        drop(guard);
         relieved.into_iter().for_each(|waker| wake(Some(waker)));
         self.shared.give_back(given_back);
         add(&self.shared.metrics.dropped_expired, expired);
@@ -457,7 +458,11 @@ impl<S> Connected<S> {
             Answer::PubComp(id, code) => encoder.pubcomp(id, code, out),
             Answer::SubAck(id, codes, jobs) => {
                 encoder.suback(id, &codes, out);
-                self.jobs.extend(jobs);
+                for job in jobs {
+                    // Asked for again while it is still being answered: from the beginning, but once.
+                    self.jobs.retain(|before| before.filter != job.filter);
+                    self.jobs.push_back(job);
+                }
             }
             Answer::UnsubAck(id, codes) => encoder.unsuback(id, &codes, out),
         }

@@ -89,6 +89,7 @@ impl Shared {
     ) {
         let target = Target::Seat(Arc::clone(seat));
         let mut tree = self.write_subscriptions();
+        let mut count = 0;
         for (text, record) in subscriptions {
             let Ok(filter) = Filter::parse(text) else {
                 log::warn!(client = &*seat.client_id, filter = &**text; "a stored subscription is not valid");
@@ -102,11 +103,13 @@ impl Shared {
                 group: filter.group.map(|_| Arc::from(&**text)),
             };
             match tree.insert(&target, filter, options) {
-                Ok(_) => add(&self.metrics.subscriptions, 1),
+                Ok(_) => count += 1,
                 Err(error) => {
                     log::warn!(client = &*seat.client_id, filter = &**text, error = error.to_string(); "a stored subscription was not taken");
                 }
             }
         }
+        seat.lock().subscriptions = count;
+        add(&self.metrics.subscriptions, count);
     }
 }

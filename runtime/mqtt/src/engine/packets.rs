@@ -36,13 +36,25 @@ pub(super) enum Answer {
 impl<S> Connected<S> {
     /// Handles packets until the buffer is empty or something says wait.
     pub(super) fn take_packets(&mut self) -> Result<(), End> {
+        let mut published = 0;
+        let taken = self.take_some(&mut published);
+        if published > 0 {
+            add(&self.shared.metrics.messages_in, published);
+        }
+        taken
+    }
+
+    fn take_some(&mut self, published: &mut usize) -> Result<(), End> {
         let mut work = 0;
         while self.hold.is_none() && self.may_answer() {
             if work >= WORK {
                 return Ok(());
             }
             match self.codec.decode(&mut self.input) {
-                Ok(Some(packet)) => work += 1 + self.packet(packet)?,
+                Ok(Some(packet)) => {
+                    *published += usize::from(matches!(packet, Incoming::Publish { .. }));
+                    work += 1 + self.packet(packet)?;
+                }
                 Ok(None) => {
                     self.more = false;
                     return Ok(());
@@ -185,7 +197,6 @@ impl<S> Connected<S> {
         id: Option<PacketId>,
         alias: Option<u16>,
     ) -> Result<usize, End> {
-        add(&self.shared.metrics.messages_in, 1);
         self.resolve(&mut message, alias)?;
         if let Some(id) = id
             && !self.admit(&message, id)?

@@ -363,28 +363,38 @@ fn same_group(group: &Group<Target, Options>, item: &Item) -> bool {
     first.is_some_and(|(_, options)| options.group.is_some() && options.group == item.group)
 }
 
-/// The member whose turn it is: a connected one, or if there is none and `connected` does not insist, any.
+/// The member whose turn it is: a connected one, or if there is none and `connected` does not insist, any. Who is passed over
+/// has had its turn, so that the load stays even among the others.
 fn choose(
     group: &Group<Target, Options>,
     not: Option<usize>,
     connected: bool,
 ) -> Option<&(Target, Options)> {
     let members = group.members();
-    let first = group.turn();
+    let fits = |member: &&(Target, Options)| match &member.0 {
+        Target::Seat(seat) => Some(seat.number) != not,
+        Target::Bus(_) => false,
+    };
+    let is_there = |member: &&(Target, Options)| match &member.0 {
+        Target::Seat(seat) => seat.is_connected(),
+        Target::Bus(_) => false,
+    };
     let mut away = None;
-    for member in members[first..].iter().chain(&members[..first]) {
-        let Target::Seat(seat) = &member.0 else {
+    for _ in 0..members.len() {
+        let Some(member) = members.get(group.turn()).filter(fits) else {
             continue;
         };
-        if Some(seat.number) == not {
-            continue;
-        }
-        if seat.is_connected() {
+        if is_there(&member) {
             return Some(member);
         }
         away = away.or(Some(member));
     }
-    away.filter(|_| !connected)
+    // Turns taken by other tasks meanwhile may have left someone out.
+    let left_out = || members.iter().filter(fits).find(is_there);
+    left_out().or_else(|| {
+        away.or_else(|| members.iter().find(fits))
+            .filter(|_| !connected)
+    })
 }
 
 /// Several filters of one client that match are one delivery: the highest QoS, all identifiers. Shared ones stay apart.

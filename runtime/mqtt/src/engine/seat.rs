@@ -165,6 +165,8 @@ pub(crate) struct State {
     pub ended: bool,
     /// The session's number in the store.
     pub stored: Option<SessionId>,
+    /// How many subscriptions the session has.
+    pub subscriptions: usize,
     /// The newest message of the queue's tail, which is only in the store.
     pub spill: Option<u64>,
     /// The newest message of the store's queue that was in memory.
@@ -198,6 +200,7 @@ impl Seat {
                 expiry: 0,
                 ended: false,
                 stored: None,
+                subscriptions: 0,
                 spill: None,
                 last_key: 0,
                 will: None,

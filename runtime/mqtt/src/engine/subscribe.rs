@@ -34,7 +34,16 @@ impl<S> Connected<S> {
         let mut codes = Vec::with_capacity(filters.len());
         let mut jobs = Vec::new();
         let mut granted = Vec::new();
-        for wanted in filters {
+        for (number, wanted) in filters.iter().enumerate() {
+            // One packet may bring more filters than a session may have; they are not worth a look.
+            if number >= self.shared.options.max_subscriptions {
+                codes.push(if self.encoder.version() == Version::V5 {
+                    reason::QUOTA_EXCEEDED
+                } else {
+                    0x80
+                });
+                continue;
+            }
             match self.subscribe(wanted, identifier, &mut ticket)? {
                 Ok(job) => {
                     jobs.extend(job);
@@ -93,28 +102,28 @@ impl<S> Connected<S> {
         };
         let mut tree = self.shared.write_subscriptions();
         let is_new = tree.get(&target, filter).is_none();
-        if is_new && tree.of(&target).count() >= self.shared.options.max_subscriptions {
+        let mut state = self.seat.lock();
+        if state.generation != self.generation {
+            // A connection that was replaced must not subscribe for a session that has ended.
+            return Ok(Err(reason::SESSION_TAKEN_OVER));
+        }
+        if is_new && state.subscriptions >= self.shared.options.max_subscriptions {
             return Ok(Err(reason::QUOTA_EXCEEDED));
         }
-        {
-            // A connection that was replaced must not subscribe for a session that has ended.
-            let state = self.seat.lock();
-            if state.generation != self.generation {
-                return Ok(Err(reason::SESSION_TAKEN_OVER));
-            }
-            if let Some(stored) = state.stored {
-                let handling = wanted.retain_handling;
-                ticket.join_store(self.shared.durable.subscribe(
-                    stored,
-                    &wanted.filter,
-                    &options,
-                    handling,
-                ));
-            }
-        }
-        if tree.insert(&target, filter, options).is_err() {
+        if tree.insert(&target, filter, options.clone()).is_err() {
             return Ok(Err(reason::TOPIC_FILTER_INVALID));
         }
+        state.subscriptions += usize::from(is_new);
+        if let Some(stored) = state.stored {
+            let handling = wanted.retain_handling;
+            ticket.join_store(self.shared.durable.subscribe(
+                stored,
+                &wanted.filter,
+                &options,
+                handling,
+            ));
+        }
+        drop(state);
         drop(tree);
         if is_new {
             add(&self.shared.metrics.subscriptions, 1);
@@ -159,16 +168,15 @@ impl<S> Connected<S> {
     }
 
     fn unsubscribe(&self, filter: Filter<'_>, text: &str, ticket: &mut Ticket) -> bool {
-        let found = self
-            .shared
-            .write_subscriptions()
-            .remove(&self.target(), filter)
-            .is_some();
+        let mut tree = self.shared.write_subscriptions();
+        let found = tree.remove(&self.target(), filter).is_some();
         if found {
-            sub(&self.shared.metrics.subscriptions, 1);
-            if let Some(stored) = self.seat.lock().stored {
+            let mut state = self.seat.lock();
+            state.subscriptions -= 1;
+            if let Some(stored) = state.stored {
                 ticket.join_store(self.shared.durable.unsubscribe(stored, text));
             }
+            sub(&self.shared.metrics.subscriptions, 1);
         }
         found
     }
