@@ -245,6 +245,18 @@ def test_bent_packets_harm_only_the_connection_they_come_on(open_client, clients
     cleaner.publish(f"{name}/x", b"", 1, retain=True)
 
 
+def test_a_client_that_goes_on_sending_hears_why_it_is_cut(clients, name):
+    """Closing a socket on what is still coming would reset the connection, and the reason with it."""
+    client = clients(5)
+    client.send(publish("a/#", b"x", 0, version=5))
+    for _ in range(100):
+        try:
+            client.send(publish(name, b"x" * 5000, 0, version=5))
+        except Closed:
+            break
+    assert client.ended() in (0x81, 0x82, 0x90)
+
+
 def test_a_client_that_floods_and_never_reads_harms_nobody(open_client, clients, version, name):
     flood = open_client(version, receive_buffer=4096)
     flood.connect(f"{name}-flood")

@@ -42,7 +42,8 @@ const MOST_UNWRITTEN: usize = 64 << 10;
 const ROUNDS: usize = 8;
 /// Deliveries and packets of one round of reading.
 pub(super) const WORK: usize = 1000;
-/// How long the last words may take to be written.
+/// How long the last words may take to be written, and to be heard: what a client that broke the rules goes on sending is read
+/// and dropped meanwhile, since closing on it would reset the connection and take them away.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// An answer that waits for its message to be safe.
@@ -95,6 +96,9 @@ pub(crate) struct Connected<S> {
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     closing: Option<Instant>,
+    /// The client is to hear why before the socket goes.
+    linger: bool,
+    shut: bool,
 }
 
 impl<S> Connected<S> {
@@ -153,6 +157,8 @@ impl<S> Connected<S> {
             timer: None,
             armed: None,
             closing: None,
+            linger: false,
+            shut: false,
             shared,
         }
     }
@@ -360,6 +366,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
         self.pending.clear();
         self.prepared = None;
         self.loading = None;
+        self.linger = matches!(
+            end.cause,
+            DisconnectCause::ProtocolError(_) | DisconnectCause::NotAuthorized
+        );
         if let Some(tell) = end.tell {
             let text = end.text.filter(|_| self.reason_strings);
             self.encoder.disconnect(tell, text, &mut self.out);
@@ -383,8 +393,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
                 Ok(count) => self.written += count,
             }
         }
-        // An error here changes nothing: the connection is over.
-        let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+        if !self.shut {
+            // An error here changes nothing: the connection is over.
+            let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+            self.shut = true;
+        }
+        while self.linger {
+            let read = ready!(scratch::poll_read(&mut self.stream, cx, &mut self.input));
+            self.input.clear();
+            self.linger = matches!(read, Ok(count) if count > 0);
+        }
         Poll::Ready(())
     }
 }
