@@ -1,5 +1,7 @@
 //! Connect, subscribe, publish at every QoS, retain, wills, takeover: in memory, for both versions.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod engine_support;
 
 use engine_support::*;

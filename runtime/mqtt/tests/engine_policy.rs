@@ -1,5 +1,7 @@
 //! Denials in both versions, caching, and what happens to live sessions when policy changes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod engine_support;
 
 use async_trait::async_trait;

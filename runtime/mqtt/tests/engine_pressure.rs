@@ -1,5 +1,7 @@
 //! Slow consumers, back-pressure, limits, silence, and the end.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod engine_support;
 
 use engine_support::*;
@@ -297,7 +299,7 @@ async fn stopping_writes_what_waits_and_says_good_bye() {
 #[tokio::test]
 async fn many_retained_messages_come_in_pages_and_all_of_them_come() {
     let engine = engine(Options::default()).await;
-    let mut publisher = Client::connect(&engine, Conn::v4("p")).await;
+    let publisher = Client::connect(&engine, Conn::v4("p")).await;
     const COUNT: usize = 20_000;
     let mut bytes = Vec::new();
     for number in 0..COUNT {
@@ -317,7 +319,7 @@ async fn many_retained_messages_come_in_pages_and_all_of_them_come() {
     let write = async {
         tokio::io::AsyncWriteExt::write_all(&mut writing, &bytes)
             .await
-            .unwrap()
+            .unwrap();
     };
     let read = async {
         let mut acks = vec![0; COUNT * 4];

@@ -1,6 +1,8 @@
 //! With a store: what was acknowledged is there after a crash. A crash is played by copying the files at that instant and starting
 //! another engine on the copy.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod engine_support;
 
 use engine_support::*;

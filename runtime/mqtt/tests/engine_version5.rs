@@ -1,5 +1,7 @@
 //! What only MQTT 5 has.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod engine_support;
 
 use engine_support::*;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use mqtt::{
     engine,
     front::{ClientCertificates, Limits, MinimumVersion},
+    store::{self, DropPolicy},
     topic,
 };
 use std::{
@@ -18,6 +19,9 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// More than any count in the file may be.
+const MANY: usize = 10_000_000;
 
 /// Everything the file says, checked as far as one file can be.
 #[derive(Debug)]
@@ -36,8 +40,8 @@ pub struct Config {
     pub front: Limits,
     /// Limits of sessions and queues.
     pub engine: engine::Options,
-    /// Folder of sessions, queues and retained messages; `None`: they are kept in memory alone.
-    pub persistence: Option<PathBuf>,
+    /// Where sessions, queues and retained messages are kept; `None`: in memory alone.
+    pub persistence: Option<Persistence>,
     /// Threads that serve connections.
     pub threads: usize,
     /// Levels and such of logging, as in the nucleus's configuration.
@@ -111,6 +115,15 @@ pub enum Key {
     File(PathBuf),
     /// In a token, by its RFC 7512 URI.
     Token(String),
+}
+
+/// What survives a restart.
+#[derive(Clone, Debug)]
+pub struct Persistence {
+    /// Where; made if it is not there.
+    pub folder: PathBuf,
+    /// Limits of the queues of persistent sessions.
+    pub options: store::Options,
 }
 
 /// Who is let in without certificate and password.
@@ -189,7 +202,9 @@ fn read(mut keys: Keys<'_>, folder: &Path) -> Config {
         rules: Rules(rules),
         front,
         engine,
-        persistence: keys.get("persistence").and_then(|f| f.path(folder)),
+        persistence: keys
+            .get("persistence")
+            .and_then(|f| persistence(&f, folder)),
         threads: keys
             .get("threads")
             .and_then(|f| f.number(1..=64))
@@ -394,7 +409,6 @@ fn limits(field: Option<Field<'_>>) -> (Limits, engine::Options) {
     let Some(mut keys) = field.and_then(|field| field.map()) else {
         return (front, engine);
     };
-    const MANY: usize = 10_000_000;
     const BYTES: usize = usize::MAX / 2;
     let mut count = |key, most| keys.get(key).and_then(|field| field.number(1..=most));
     if let Some(connections) = count("connections", MANY) {
@@ -447,6 +461,34 @@ fn limits(field: Option<Field<'_>>) -> (Limits, engine::Options) {
     (front, engine)
 }
 
+fn persistence(field: &Field<'_>, folder: &Path) -> Option<Persistence> {
+    let mut keys = field.map()?;
+    let place = keys.need("folder", "where the broker may write");
+    let place = place.and_then(|field| field.path(folder));
+    let mut options = store::Options::default();
+    let mut count = |key| keys.get(key).and_then(|field| field.number(1..=MANY));
+    options.session_messages = count("sessionMessages").unwrap_or(options.session_messages);
+    options.total_messages = count("totalMessages").unwrap_or(options.total_messages);
+    let mut bytes = |key| {
+        keys.get(key)
+            .and_then(|field| field.number(1..=u64::MAX / 2))
+    };
+    options.session_bytes = bytes("sessionBytes").unwrap_or(options.session_bytes);
+    options.total_bytes = bytes("totalBytes").unwrap_or(options.total_bytes);
+    if let Some(field) = keys.get("drop") {
+        let words = [
+            ("newest", DropPolicy::Newest),
+            ("oldest", DropPolicy::Oldest),
+        ];
+        options.drop = field.word(&words).unwrap_or(options.drop);
+    }
+    keys.finish();
+    Some(Persistence {
+        folder: place?,
+        options,
+    })
+}
+
 fn logging(field: Option<Field<'_>>) -> serde_json::Value {
     let Some(mut keys) = field.and_then(|field| field.map()) else {
         return serde_json::Value::Null;
@@ -493,7 +535,7 @@ mod tests {
         };
         assert_eq!(config.listeners, [listener]);
         assert_eq!(config.anonymous, Anonymous::Never);
-        assert_eq!(config.persistence, None);
+        assert!(config.persistence.is_none());
         assert_eq!(config.threads, 1);
         assert_eq!(config.front, Limits::default());
         assert_eq!(config.engine, engine::Options::default());
@@ -504,7 +546,7 @@ mod tests {
         let text = |key: &str| {
             format!(
                 "listeners: [{{port: 8883, address: '::', protocol: mqtts}}]\n{RULES}\
-                 tls: {{certificate: server.crt, key: {key}, authorities: /ca.crt}}\npersistence: data"
+                 tls: {{certificate: server.crt, key: {key}, authorities: /ca.crt}}\npersistence: {{folder: data, sessionMessages: 5, drop: oldest}}"
             )
         };
         let config = parse(&text("server.key")).unwrap();
@@ -513,7 +555,10 @@ mod tests {
         assert_eq!(tls.key, Key::File("/etc/server.key".into()));
         assert_eq!(tls.authorities, [Path::new("/ca.crt")]);
         assert_eq!(tls.client_certificates, ClientCertificates::Required);
-        assert_eq!(config.persistence.unwrap(), Path::new("/etc/data"));
+        let kept = config.persistence.unwrap();
+        assert_eq!(kept.folder, Path::new("/etc/data"));
+        assert_eq!(kept.options.session_messages, 5);
+        assert_eq!(kept.options.drop, DropPolicy::Oldest);
         let token = parse(&text("'pkcs11:token=t;object=o'")).unwrap().tls;
         assert_eq!(
             token.unwrap().key,

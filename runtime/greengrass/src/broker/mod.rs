@@ -16,7 +16,7 @@
 //! | `allow_anonymous` | `anonymous: never`, `loopback` or `always` |
 //! | `password_file` | `passwordFile`: the same file works (hashes `$7$`) |
 //! | `acl_file`: `topic`, `pattern`, `user` | `rules`; they only allow, SUBSCRIBE is checked too, and none means nothing |
-//! | `persistence_location` | `persistence`; acknowledged means on disk |
+//! | `persistence_location` | `persistence.folder`; acknowledged means on disk |
 //! | `max_connections`, `max_queued_messages`, … | `limits` |
 
 mod certificates;

@@ -2,17 +2,20 @@
 
 use super::{
     certificates::{self, Certificates},
-    config::{Config, Listener, Protocol},
+    config::{Config, Listener, Persistence, Protocol},
     policy::FilePolicy,
 };
 use crate::signals;
 use anyhow::{Context, ensure};
 use logs::Logs;
 use mqtt::{
-    engine::Engine,
+    engine::{Engine, Loaded, Store},
     front::{self, Failure, Front, TlsHandle, Transport},
 };
-use std::{future::pending, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder, future::pending, os::unix::fs::DirBuilderExt, path::Path, sync::Arc,
+    time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Interval, MissedTickBehavior, interval},
@@ -80,7 +83,8 @@ impl Broker {
         };
         let fixed = fixed(config);
         let policy = FilePolicy::new(config, certificates.revoked)?;
-        let engine = Engine::start(config.engine.clone(), policy.clone(), None).await?;
+        let engine =
+            Engine::start(config.engine.clone(), policy.clone(), store(config).await?).await?;
         let front = Front::new(config.front);
         let broker = Self {
             engine,
@@ -160,6 +164,25 @@ impl Broker {
         let cut = self.front.stop(Duration::from_secs(1)).await;
         log::info!(cut; "stopped");
     }
+}
+
+/// The store in the folder of persistence, and what it holds from before.
+async fn store(config: &Config) -> anyhow::Result<Option<(Store, Loaded)>> {
+    let Some(Persistence { folder, options }) = config.persistence.clone() else {
+        return Ok(None);
+    };
+    let open = move || {
+        let what = || format!("cannot keep anything in {}", folder.display());
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .with_context(what)?;
+        let (store, loaded, _) =
+            Store::open(&folder.join("mqtt.db"), options).with_context(what)?;
+        anyhow::Ok(Some((store, loaded)))
+    };
+    tokio::task::spawn_blocking(open).await?
 }
 
 async fn read_aside(config: &Config) -> anyhow::Result<Certificates> {

@@ -91,6 +91,18 @@ impl<C: Connection> Client<C> {
         self.stream.write_all(&packet(0x30, &body)).unwrap();
     }
 
+    /// Publishes with QoS 1, to be retained, and waits for the acknowledgement.
+    pub fn retain(&mut self, topic: &str, payload: &str) {
+        let mut body = Vec::new();
+        text(topic, &mut body);
+        body.extend_from_slice(&[0, 7]);
+        body.extend_from_slice(payload.as_bytes());
+        self.stream.write_all(&packet(0x33, &body)).unwrap();
+        let mut answer = [0; 4];
+        self.stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [0x40, 2, 0, 7]);
+    }
+
     /// The next message's topic and payload.
     pub fn receive(&mut self) -> io::Result<(String, String)> {
         let mut head = [0; 2];

@@ -260,3 +260,24 @@ fn counters_are_logged_when_asked_for_and_the_end_is_in_order() {
     assert_eq!(broker.stop(), 0);
     assert!(alice.is_closed());
 }
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill() {
+    let folder = Folder::new();
+    folder.write(
+        "broker.yaml",
+        "listeners: [{port: 0}]\nanonymous: loopback\npersistence: {folder: data}\n\
+         rules: [{everyone: true, publish: '#', subscribe: '#'}]\n",
+    );
+    let broker = Broker::start(&folder, 1);
+    let connect = |broker: &Broker| Client::connect(tcp(broker.ports[0]), "c", None);
+    let mut client = connect(&broker).unwrap().unwrap();
+    client.retain("kept/x", "still here");
+    // Killed, not stopped.
+    drop(broker);
+    let broker = Broker::start(&folder, 1);
+    let mut client = connect(&broker).unwrap().unwrap();
+    assert!(client.subscribe("kept/#"));
+    let got = client.receive().unwrap();
+    assert_eq!(got, ("kept/x".to_owned(), "still here".to_owned()));
+}

@@ -207,7 +207,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
             on |= std::mem::take(&mut self.again);
             if !on {
                 match self.poll_timer(cx) {
-                    Ok(false) => return Poll::Pending,
+                    Ok(false) => {
+                        self.debug_idle();
+                        return Poll::Pending;
+                    }
                     Ok(true) => {}
                     Err(end) => return Poll::Ready(end),
                 }
@@ -215,6 +218,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// A connection that waits with nothing half done holds no buffer: thousands of them wait at a time.
+    fn debug_idle(&self) {
+        debug_assert!(!self.input.is_empty() || self.input.capacity() == 0);
+        debug_assert!(self.unwritten() > 0 || self.out.capacity() == 0);
     }
 
     /// True: something went on, so there may be more to do.
@@ -404,5 +413,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
             self.linger = matches!(read, Ok(count) if count > 0);
         }
         Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::seat::{Item, Link},
+        session::Waiting,
+    };
+
+    /// What an idle client costs besides its stream, bytes: its connection, its seat, the link between them and a timer.
+    const IDLE: usize = 1100;
+    /// What a waiting message costs in each queue, besides the message itself, which they share.
+    const WAITING: usize = 96;
+
+    #[test]
+    fn an_idle_client_and_a_waiting_message_stay_small() {
+        let connection = size_of::<Connected<()>>() + size_of::<Sleep>();
+        let idle = connection + size_of::<Seat>() + size_of::<Link>();
+        assert!(idle <= IDLE, "{idle}");
+        let waiting = size_of::<Waiting<Item>>();
+        assert!(waiting <= WAITING, "{waiting}");
     }
 }

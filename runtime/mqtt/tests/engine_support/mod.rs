@@ -1,6 +1,7 @@
 //! A client that does exactly what a test says: packets by hand over an in-memory stream, so that wrong order, repeated
 //! identifiers and silence can be played. Shared by the engine's tests.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use mqtt::{
@@ -566,7 +567,7 @@ impl Client {
         let first = frame[0];
         frame.advance(header);
         let v5 = self.v5;
-        let mut acked = |frame: &mut Bytes| {
+        let acked = |frame: &mut Bytes| {
             (
                 frame.get_u16(),
                 if frame.has_remaining() {
