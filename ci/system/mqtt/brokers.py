@@ -168,7 +168,7 @@ class Greengrass(Broker):
             "rules": [{"everyone": True, "publish": everything, "subscribe": subscribe}, {"clientId": "clean retained", "subscribe": everything}],
             "limits": {"connections": DESCRIPTORS, "connectionsPerAddress": DESCRIPTORS, **({"keepAliveSeconds": 60} if self.suite else {})},
             "log": {"level": "WARN"},
-            **({"persistence": str(self.folder / "state")} if self.persistent else {}),
+            **({"persistence": {"folder": str(self.folder / "state")}} if self.persistent else {}),
             **({"threads": int(os.environ["MQTT_THREADS"])} if "MQTT_THREADS" in os.environ else {}),
             **self.configuration}
         file = self.folder / "broker.json"
