@@ -1,6 +1,6 @@
 //! Certificates and their keys: checked to belong together before anything is stored, and stored whole.
 
-use crate::{KeyError, KeyUri};
+use crate::{KeyError, KeyUri, LoadOptions, Token};
 use openssl::{
     pkey::{HasPublic, PKeyRef, Private},
     x509::{X509, X509Ref},
@@ -45,6 +45,17 @@ fn subject(certificate: &X509Ref) -> String {
 pub fn read(path: &Path) -> Result<Vec<X509>, KeyError> {
     let pem = std::fs::read(path).map_err(|e| KeyError::file(path, e))?;
     parse(&pem, path)
+}
+
+/// The certificates that a URI names: a file's chain, or the one in a token. Not for async threads.
+pub fn load(uri: &KeyUri, options: &LoadOptions) -> Result<Vec<X509>, KeyError> {
+    match uri {
+        KeyUri::File(path) => read(path),
+        KeyUri::Token(_) => {
+            let token = Token::open(uri, &options.pins, options.library.as_deref())?;
+            Ok(vec![token.certificate(uri).wait()?])
+        }
+    }
 }
 
 fn parse(pem: &[u8], path: &Path) -> Result<Vec<X509>, KeyError> {

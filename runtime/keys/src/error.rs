@@ -166,10 +166,15 @@ pub enum KeyError {
         token: String,
     },
     /// No room for another object.
-    #[error("token {token} is full: delete keys or certificates that are no longer used")]
+    #[error(
+        "token {token} does not take another object: it is full, or its store cannot be written; delete keys or \
+         certificates that are no longer used ({source})"
+    )]
     Full {
         /// The token's label.
         token: String,
+        /// What the library said.
+        source: cryptoki::error::Error,
     },
     /// The token went away, and was not there again when asked once more.
     #[error("token {token} went away during {what}: {source}")]

@@ -15,15 +15,24 @@
 //! ```
 
 pub mod certificate;
+pub mod config;
 mod error;
+mod make;
+mod memory;
 mod pin;
-pub mod seal;
+pub mod renewal;
+mod request;
+mod seal;
 mod tls;
 mod token;
 mod uri;
 
 pub use error::KeyError;
+pub use make::{generate, remove};
+pub use memory::forbid_core_dumps;
 pub use pin::{Pin, PinSources};
+pub use request::{AlternativeName, CertificateRequest};
+pub use seal::Sealer;
 pub use tls::{Backend, LoadOptions, Offload, load, load_from, offload};
 pub use token::{
     Erase, Hash, KeyKind, KeyPurpose, MODULE_ENVIRONMENT, NewKey, NewToken, Pending, Token,

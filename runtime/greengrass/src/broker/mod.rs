@@ -22,6 +22,7 @@
 mod certificates;
 mod config;
 mod hash_password;
+mod limits;
 mod password;
 mod policy;
 mod reader;

@@ -2,7 +2,8 @@
 
 use super::{
     certificates::{self, Certificates},
-    config::{Config, Listener, Persistence, Protocol},
+    config::{Config, Listener, Protocol},
+    limits::Persistence,
     policy::FilePolicy,
 };
 use crate::signals;

@@ -7,7 +7,7 @@
 use super::{backend::Backend, ffi};
 use crate::{
     KeyError, KeyUri, Token,
-    token::{Raw, TokenKey},
+    token::{LIMIT, Raw, TokenKey},
 };
 use openssl::{
     error::ErrorStack,
@@ -15,15 +15,19 @@ use openssl::{
     pkey_ctx::PkeyCtx,
     rsa::Padding,
 };
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc::sync_channel,
+    },
+    thread,
 };
 
 pub(super) fn load(
     token: &Token,
     uri: &KeyUri,
-    backend: &Backend,
+    wanted: Option<&Backend>,
 ) -> Result<PKey<Private>, KeyError> {
     let key = token.find(uri).wait()?;
     if !key.confined {
@@ -32,16 +36,20 @@ pub(super) fn load(
     let shared = &token.module().shared;
     let (start, inner) = {
         let _open = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let backend = wanted.cloned().unwrap_or_else(Backend::choose);
         (
             shared.starts.load(Ordering::Acquire),
-            backend.load(token, &key),
+            fetch(backend, token, &key),
         )
     };
-    // The token has the key and gave it to us: what is wrong is between it and OpenSSL, and can be done without.
-    let inner = inner.unwrap_or_else(|fault| {
-        log::warn!(key:% = key.uri; "the key signs on the token's own thread: {fault}");
-        None
-    });
+    let inner = match inner {
+        Err(fault) if wanted.is_none() => {
+            // The token has the key, so what is wrong is between it and OpenSSL, and can be done without.
+            log::warn!(key:% = key.uri; "the key signs on the token's own thread: {fault}");
+            None
+        }
+        other => other?,
+    };
     let healing = Healing {
         token: token.clone(),
         name: key.uri.clone(),
@@ -50,6 +58,31 @@ pub(super) fn load(
         broken: AtomicBool::new(false),
     };
     wrap(&key, Arc::new(healing))
+}
+
+/// The back end's key, or the error that it does not answer: libp11 0.4.12 waits for ever for a session when its first
+/// one cannot be opened. Its thread is then left behind.
+fn fetch(
+    backend: Backend,
+    token: &Token,
+    key: &TokenKey,
+) -> Result<Option<PKey<Private>>, KeyError> {
+    if backend == Backend::Thread {
+        return Ok(None);
+    }
+    let (send, answer) = sync_channel(1);
+    let (token, key) = (token.clone(), key.clone());
+    thread::Builder::new()
+        .name("pkcs11-load".into())
+        .spawn(move || {
+            // Nobody listens any more: the time is over.
+            let _ = send.send(backend.load(&token, &key));
+        })
+        .map_err(|source| KeyError::file("a thread", source))?;
+    answer.recv_timeout(LIMIT).unwrap_or(Err(KeyError::Slow {
+        what: "loading the key into OpenSSL",
+        limit: LIMIT,
+    }))
 }
 
 fn wrap(key: &TokenKey, signer: Arc<dyn ffi::Sign>) -> Result<PKey<Private>, KeyError> {
@@ -89,10 +122,10 @@ impl Healing {
         match signed {
             Some(Ok(signature)) => return Some(signature),
             Some(Err(fault)) => {
-                log::info!(key:% = self.name; "the token's own thread signs from now on: {fault}")
+                log::info!(key:% = self.name; "the token's own thread signs from now on: {fault}");
             }
             None => {
-                log::info!(key:% = self.name; "the token's own thread signs from now on: its library was started anew")
+                log::info!(key:% = self.name; "the token's own thread signs from now on: its library was started anew");
             }
         }
         // Freeing a key never calls into the library, only OpenSSL.

@@ -34,7 +34,8 @@ pub struct LoadOptions {
     pub pins: PinSources,
     /// The PKCS#11 library when the URI names none.
     pub library: Option<PathBuf>,
-    /// How OpenSSL reaches the token; by default what [`Backend::choose`] finds.
+    /// How OpenSSL reaches the token: if it cannot, that is an error. By default [`Backend::choose`] says how, and the
+    /// token's own thread does it when that fails.
     pub backend: Option<Backend>,
 }
 
@@ -42,20 +43,22 @@ pub struct LoadOptions {
 ///
 /// The key may be used from several threads at once. With a token, the token's library is asked for the key and its
 /// PIN first, so that errors say what is missing: library, token, object, PIN, engine.
+///
+/// A token's key has no private number: it signs, and its certificate's key is equal to it, but it cannot be exported,
+/// and `EcKey::private_key`, `Rsa::d` and their like must not be called on it.
 pub fn load(uri: &KeyUri, options: &LoadOptions) -> Result<PKey<Private>, KeyError> {
     match uri {
         KeyUri::File(path) => load_file(path),
         KeyUri::Token(_) => {
             let token = Token::open(uri, &options.pins, options.library.as_deref())?;
-            let backend = options.backend.clone().unwrap_or_else(Backend::choose);
-            healing::load(&token, uri, &backend)
+            healing::load(&token, uri, options.backend.as_ref())
         }
     }
 }
 
 /// Loads a private key from a token that is already open.
 pub fn load_from(token: &Token, uri: &KeyUri) -> Result<PKey<Private>, KeyError> {
-    healing::load(token, uri, &Backend::choose())
+    healing::load(token, uri, None)
 }
 
 fn load_file(path: &Path) -> Result<PKey<Private>, KeyError> {

@@ -119,3 +119,79 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{thread, time::Duration};
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(30), future)
+                .await
+                .unwrap()
+        })
+    }
+
+    /// Ready after `left` polls. Each wakes in its own way.
+    struct Steps {
+        left: usize,
+        wake: fn(Waker),
+        here: thread::ThreadId,
+    }
+
+    impl Future for Steps {
+        type Output = usize;
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
+            assert_ne!(thread::current().id(), self.here);
+            if self.left == 0 {
+                return Poll::Ready(7);
+            }
+            self.left -= 1;
+            (self.wake)(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_whether_it_comes_during_the_poll_or_after_it() {
+        let ways: [fn(Waker); 2] = [Waker::wake, |waker| {
+            thread::spawn(move || {
+                thread::yield_now();
+                waker.wake();
+            });
+        }];
+        for wake in ways {
+            let here = thread::current().id();
+            let steps = Steps {
+                left: 500,
+                wake,
+                here,
+            };
+            assert_eq!(run(offload(steps)), 7);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "inside")]
+    fn a_panic_comes_out_where_it_is_awaited() {
+        run(offload(Box::pin(async { panic!("inside") })));
+    }
+
+    #[test]
+    fn it_may_be_given_up_at_any_time() {
+        run(async {
+            let never = offload(Box::pin(std::future::pending::<()>()));
+            assert!(
+                tokio::time::timeout(Duration::from_millis(1), never)
+                    .await
+                    .is_err()
+            );
+        });
+    }
+}

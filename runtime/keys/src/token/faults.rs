@@ -2,7 +2,10 @@
 
 use super::worker::{Login, Worker};
 use crate::KeyError;
-use cryptoki::error::{Error, RvError};
+use cryptoki::{
+    context::Function,
+    error::{Error, RvError},
+};
 
 /// What goes wrong inside an operation: the library's word, or ours, already clear.
 pub(super) enum Fault {
@@ -68,9 +71,7 @@ impl Fault {
         };
         let token = login.uri.token.clone().unwrap_or_else(|| login.wanted());
         match source {
-            Error::Pkcs11(RvError::DeviceMemory | RvError::HostMemory, _) => {
-                KeyError::Full { token }
-            }
+            source if is_full(&source) => KeyError::Full { token, source },
             Error::LibraryLoading(_) | Error::MissingSymbol(_) | Error::NullFunctionPointer => {
                 KeyError::Module {
                     path: worker.path.clone(),
@@ -80,7 +81,12 @@ impl Fault {
             }
             source if loss => KeyError::Lost {
                 token,
-                what,
+                what: match source {
+                    Error::Pkcs11(RvError::GeneralError, Function::Login) => {
+                        "logging in (a TPM that locked itself after wrong PINs or power cuts says no more than this)"
+                    }
+                    _ => what,
+                },
                 source,
             },
             source => KeyError::Token {
@@ -89,6 +95,26 @@ impl Fault {
                 source,
             },
         }
+    }
+}
+
+/// Whether a token did not take another object. SoftHSM and tpm2-pkcs11 have only general words for it; that the token
+/// is there was seen just before, when its session was opened.
+pub(super) fn is_full(error: &Error) -> bool {
+    let Error::Pkcs11(value, function) = error else {
+        return false;
+    };
+    let creates = matches!(
+        function,
+        Function::GenerateKeyPair | Function::CreateObject | Function::InitToken
+    );
+    match value {
+        RvError::DeviceMemory => true,
+        RvError::HostMemory
+        | RvError::GeneralError
+        | RvError::FunctionFailed
+        | RvError::DeviceError => creates,
+        _ => false,
     }
 }
 

@@ -54,7 +54,7 @@ impl KeyKind {
     }
 }
 
-/// What a key is for. A key does one thing.
+/// What a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeyPurpose {
     /// TLS and certificate requests.
@@ -136,31 +136,30 @@ pub(super) fn generate(
         }
         .into());
     }
-    let (sign, decrypt) = (
-        key.purpose == KeyPurpose::Sign,
-        key.purpose == KeyPurpose::Decrypt,
-    );
+    let decrypt = key.purpose == KeyPurpose::Decrypt;
     let mut private = vec![
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
-        Attribute::Sign(sign),
+        Attribute::Sign(!decrypt),
         label.clone(),
         Attribute::Id(id.to_vec()),
     ];
     let mut public = vec![
         Attribute::Token(true),
         Attribute::Private(false),
-        Attribute::Verify(sign),
         label,
         Attribute::Id(id.to_vec()),
     ];
     let mechanism = match key.kind.modulus() {
         Some(bits) => {
-            private.push(Attribute::Decrypt(decrypt));
+            if decrypt {
+                private.push(Attribute::Decrypt(true));
+            }
+            // A key that signs is not told not to decrypt: a TPM has no raw signature, and tpm2-pkcs11 makes one, which
+            // PSS needs, by decrypting. What the public half may do is left to the token: tpm2-pkcs11 refuses what differs from its own mind.
             public.extend([
-                Attribute::Encrypt(decrypt),
                 Attribute::ModulusBits(Ulong::try_from(bits)?),
                 Attribute::PublicExponent(vec![1, 0, 1]),
             ]);
@@ -187,6 +186,7 @@ pub(super) fn generate(
         }
         .into());
     }
+    work.known.borrow_mut().insert(objects::chosen(&name));
     Ok(name.into())
 }
 

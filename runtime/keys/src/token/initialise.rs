@@ -1,6 +1,11 @@
 //! Listing tokens and making new ones.
 
-use super::{GENERATE, LIMIT, Module, Pending, faults::Fault, secret, worker::Worker};
+use super::{
+    GENERATE, LIMIT, Module, Pending,
+    faults::{Fault, is_full},
+    secret,
+    worker::Worker,
+};
 use crate::{KeyError, KeyUri, Pin, TokenUri};
 use cryptoki::{
     context::Pkcs11,
@@ -137,9 +142,7 @@ fn initialise_now(worker: &mut Worker, new: &NewToken) -> Result<TokenUri, KeyEr
                 token,
                 note: " (the security officer's)",
             },
-            Error::Pkcs11(RvError::DeviceMemory | RvError::HostMemory, _) => {
-                KeyError::Full { token }
-            }
+            source if is_full(&source) => KeyError::Full { token, source },
             source => KeyError::Token {
                 token,
                 what,
@@ -196,7 +199,9 @@ fn anew<T>(
     match ask(worker) {
         Ok(answer) => Ok(answer),
         Err(fault) if fault.is_loss() => {
-            worker.restart()?;
+            worker
+                .restart()
+                .map_err(|fault| error(fault.into(), worker))?;
             ask(worker).map_err(|fault| error(fault, worker))
         }
         Err(fault) => Err(error(fault, worker)),

@@ -85,7 +85,7 @@ impl Token {
     pub fn objects(&self) -> Pending<Vec<TokenObject>> {
         let login = self.login.clone();
         self.module.ask("listing objects", LIMIT, move |worker| {
-            worker.with(&login, "listing objects", |work| objects::all(work))
+            worker.with(&login, "listing objects", objects::all)
         })
     }
 

@@ -34,6 +34,8 @@ pub struct TokenObject {
 }
 
 pub(super) const PRIVATE: ObjectClass = ObjectClass::PRIVATE_KEY;
+/// How errors call it.
+pub(super) const PRIVATE_KEY: &str = "private key";
 
 fn class_of(class: ObjectClass) -> Option<uri::ObjectClass> {
     [
@@ -100,10 +102,13 @@ pub(super) fn template(uri: &TokenUri, class: ObjectClass) -> Vec<Attribute> {
 pub(super) fn private_key(work: &Work<'_>, uri: &TokenUri) -> Result<ObjectHandle, Fault> {
     let found = work.session.find_objects(&template(uri, PRIVATE))?;
     match found.as_slice() {
-        [one] => Ok(*one),
-        [] => Err(absent(work, uri, "private key", PRIVATE)?.into()),
+        [one] => {
+            work.known.borrow_mut().insert(chosen(uri));
+            Ok(*one)
+        }
+        [] => Err(absent(work, uri, PRIVATE_KEY, PRIVATE)?.into()),
         several => Err(KeyError::ManyObjects {
-            what: "private key",
+            what: PRIVATE_KEY,
             wanted: chosen(uri),
             token: work.token.into(),
             count: several.len(),
@@ -132,7 +137,7 @@ pub(super) fn absent(
     })
 }
 
-fn chosen(uri: &TokenUri) -> String {
+pub(super) fn chosen(uri: &TokenUri) -> String {
     TokenUri {
         object: uri.object.clone(),
         id: uri.id.clone(),
@@ -270,8 +275,9 @@ pub(super) fn value(work: &Work<'_>, handle: ObjectHandle) -> Result<Vec<u8>, Fa
 pub(super) fn delete(work: &Work<'_>, uri: &TokenUri) -> Result<usize, Fault> {
     if uri.object.is_none() && uri.id.is_none() {
         // An empty template would match everything in the token.
-        return Err(absent(work, uri, "private key", PRIVATE)?.into());
+        return Err(absent(work, uri, PRIVATE_KEY, PRIVATE)?.into());
     }
+    work.known.borrow_mut().clear();
     let mut ids: Vec<Option<Vec<u8>>> = vec![None];
     for handle in work.session.find_objects(&template(uri, PRIVATE))? {
         ids.push(Some(id_of(work, handle)?).filter(|id| !id.is_empty()));

@@ -7,12 +7,14 @@
 use super::faults::{self, Fault};
 use crate::{KeyError, Pin, TokenUri};
 use cryptoki::{
-    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11},
     error::{Error, RvError},
     session::{Session, UserType},
     slot::{Slot, TokenInfo},
 };
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
         Arc, RwLock,
@@ -24,8 +26,9 @@ use std::{
 /// Work for the thread.
 pub(super) type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
-/// A library that cannot find a token is not started anew more often than this.
-const RESTART_AT_MOST: Duration = Duration::from_millis(200);
+/// A library that cannot find a token is not started anew more often than this many times in that time.
+const RESTARTS: usize = 8;
+const RESTARTS_IN: Duration = Duration::from_secs(4);
 
 /// What the thread shares with those who use the library beside it (OpenSSL's engine).
 #[derive(Debug, Default)]
@@ -66,6 +69,27 @@ struct Open {
     label: String,
     slot: Slot,
     session: Session,
+    /// What it logged in with.
+    pin: Option<Pin>,
+}
+
+impl Open {
+    /// A login is the whole process's: without this check a wrong PIN would do until the next restart.
+    fn is_for(&self, login: &Login) -> Result<(), KeyError> {
+        let token = self.label.clone();
+        match (&self.pin, &login.pin) {
+            (None, _) => Ok(()),
+            (Some(right), Some(given)) if right == given => Ok(()),
+            (Some(_), Some(_)) => Err(KeyError::WrongPin {
+                token,
+                note: " (it is logged in to with another one)",
+            }),
+            (Some(_), None) => Err(KeyError::NoPin {
+                token,
+                places: login.places.clone(),
+            }),
+        }
+    }
 }
 
 /// The thread's state.
@@ -78,7 +102,9 @@ pub(super) struct Worker {
     refused: Vec<(String, Pin)>,
     /// (token, PIN) pairs that were accepted once.
     accepted: Vec<(String, Pin)>,
-    restarted: Option<Instant>,
+    /// Private keys that were found once: if one is not there any more, its token may have been away.
+    known: RefCell<BTreeSet<String>>,
+    restarts: Vec<Instant>,
 }
 
 /// What an operation works with.
@@ -88,6 +114,8 @@ pub(super) struct Work<'a> {
     pub(super) slot: Slot,
     /// The token's label.
     pub(super) token: &'a str,
+    /// Private keys that were found once.
+    pub(super) known: &'a RefCell<BTreeSet<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,7 +146,8 @@ impl Worker {
             sessions: Vec::new(),
             refused: Vec::new(),
             accepted: Vec::new(),
-            restarted: None,
+            known: RefCell::default(),
+            restarts: Vec::new(),
         })
     }
 
@@ -135,19 +164,46 @@ impl Worker {
                 Ok(done) => return Ok(done),
                 Err(fault) => fault,
             };
-            // The session may be dead: never use it again.
-            if fault.is_loss() {
-                self.forget(&login.wanted());
+            if !self.is_loss(&fault) {
+                return Err(fault.into_error(login, what, self));
             }
             attempt = match attempt {
-                Attempt::AsItIs if fault.is_loss() => Attempt::NewSession,
-                Attempt::NewSession if fault.is_loss() && self.may_restart() => {
-                    log::info!(token = login.wanted(), module:% = self.path.display(); "the token went away during {what}: starting its library anew");
-                    self.restart()?;
+                Attempt::AsItIs => {
+                    // The session may be dead: never use it again.
+                    self.forget(&login.wanted());
+                    Attempt::NewSession
+                }
+                Attempt::NewSession if self.may_restart() => {
+                    log::info!(token = login.wanted(), module:% = self.path.display(); "starting the token's library anew, after {what} failed");
+                    if let Err(fault) = self.restart() {
+                        return Err(Fault::from(fault).into_error(login, what, self));
+                    }
                     Attempt::Restarted
                 }
-                _ => return Err(fault.into_error(login, what, self)),
+                Attempt::NewSession | Attempt::Restarted => {
+                    self.forget(&login.wanted());
+                    let fault = match fault {
+                        // It was there before: it went with its token.
+                        Fault::Clear(KeyError::NoObject { .. }) => {
+                            Error::Pkcs11(RvError::ObjectHandleInvalid, Function::FindObjects)
+                                .into()
+                        }
+                        other => other,
+                    };
+                    return Err(fault.into_error(login, what, self));
+                }
             };
+        }
+    }
+
+    fn is_loss(&self, fault: &Fault) -> bool {
+        match fault {
+            Fault::Clear(KeyError::NoObject {
+                wanted,
+                what: super::objects::PRIVATE_KEY,
+                ..
+            }) => self.known.borrow().contains(wanted),
+            other => other.is_loss(),
         }
     }
 
@@ -163,11 +219,13 @@ impl Worker {
         }
         let open = self.sessions.iter().find(|o| o.wanted == wanted);
         let open = open.expect("opened just above");
+        open.is_for(login)?;
         work(&Work {
             session: &open.session,
             library: &self.library,
             slot: open.slot,
             token: &open.label,
+            known: &self.known,
         })
     }
 
@@ -175,10 +233,13 @@ impl Worker {
         let (slot, info) = self.slot(&login.uri, &wanted)?;
         let label = info.label().to_owned();
         let session = self.library.open_rw_session(slot)?;
+        let mut pin = None;
         if info.login_required() {
             self.log_in(login, &wanted, &info, &session)?;
+            pin.clone_from(&login.pin);
         }
         Ok(Open {
+            pin,
             wanted,
             label,
             slot,
@@ -308,30 +369,32 @@ impl Worker {
         Ok(tokens)
     }
 
-    fn may_restart(&self) -> bool {
-        self.restarted
-            .is_none_or(|at| at.elapsed() >= RESTART_AT_MOST)
+    fn may_restart(&mut self) -> bool {
+        self.restarts.retain(|at| at.elapsed() < RESTARTS_IN);
+        self.restarts.len() < RESTARTS
     }
 
     /// `C_Finalize` and `C_Initialize`. All sessions and handles of this library in this process are dead afterwards.
-    pub(super) fn restart(&mut self) -> Result<(), KeyError> {
-        self.restarted = Some(Instant::now());
+    pub(super) fn restart(&mut self) -> cryptoki::error::Result<()> {
+        self.restarts.push(Instant::now());
         let _gate = self
             .shared
             .gate
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.sessions.drain(..).for_each(abandon);
+        for open in self.sessions.drain(..) {
+            // tpm2-pkcs11 takes its keys out of the TPM's few places only when it is told to log out.
+            if let Err(fault) = open.session.logout() {
+                log::debug!("C_Logout: {fault}");
+            }
+            abandon(open);
+        }
         // It may have been finalised by someone else: then there is nothing to do.
         if let Err(fault) = self.library.clone().finalize() {
             log::debug!("C_Finalize: {fault}");
         }
         self.shared.starts.fetch_add(1, Ordering::Release);
-        initialise(&self.library).map_err(|fault| KeyError::Module {
-            path: self.path.clone(),
-            fault: fault.to_string(),
-            install: "it worked before: is its device still there?".into(),
-        })
+        initialise(&self.library)
     }
 
     fn forget(&mut self, wanted: &str) {

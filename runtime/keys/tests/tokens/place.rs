@@ -56,6 +56,7 @@ impl Kind {
                 Some("no libtpm2_pkcs11.so (libtpm2-pkcs11-1)")
             }
             Self::Tpm if !program("swtpm") => Some("no swtpm (swtpm)"),
+            Self::Tpm if !program("tpm2_flushcontext") => Some("no tpm2_flushcontext (tpm2-tools)"),
             _ => None,
         }
     }
@@ -97,6 +98,27 @@ pub fn prepare(kind: Kind, folder: &Path, command: &mut Command) {
     }
 }
 
+fn pid_file(folder: &Path) -> PathBuf {
+    folder.join("tpm/pid")
+}
+
+/// Ends the TPM of a case whose process died before it could.
+pub fn clean_up(folder: &Path) {
+    let Ok(pid) = fs::read_to_string(pid_file(folder)) else {
+        return;
+    };
+    let arguments = fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+    if arguments.contains(folder.to_str().unwrap())
+        && let Some(pid) = pid
+            .trim()
+            .parse()
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
 fn socket(folder: &Path) -> PathBuf {
     folder.join("tpm/socket")
 }
@@ -117,7 +139,8 @@ impl Place {
             library: kind.library().unwrap(),
             tpm: None,
         };
-        if kind == Kind::Tpm {
+        // A helper uses its case's.
+        if kind == Kind::Tpm && std::env::var_os("KEYS_TEST_TPM_RUNS").is_none() {
             place.start_tpm();
         }
         place
@@ -139,6 +162,8 @@ impl Place {
             .arg(format!("type=unixio,path={}", socket.display()))
             .arg("--ctrl")
             .arg(format!("type=unixio,path={}.ctrl", socket.display()))
+            .arg("--pid")
+            .arg(format!("file={}", pid_file(&self.folder).display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -165,6 +190,18 @@ impl Place {
         match self.kind {
             Kind::SoftHsm => fs::rename(self.folder.join("away"), self.store()).unwrap(),
             Kind::Tpm => self.start_tpm(),
+        }
+    }
+
+    /// Frees the TPM's three places for keys. On a device the kernel's resource manager (/dev/tpmrm0) does that.
+    pub fn relieve(&self, uri: &KeyUri) {
+        if self.kind == Kind::Tpm {
+            self.open(uri).close().wait().unwrap();
+            let status = Command::new("tpm2_flushcontext")
+                .args(["--transient-object", "--tcti"])
+                .arg(format!("swtpm:path={}", socket(&self.folder).display()))
+                .status();
+            assert!(status.unwrap().success());
         }
     }
 

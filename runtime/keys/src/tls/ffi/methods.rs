@@ -48,6 +48,9 @@ type Free =
     extern "C" fn(*mut c_void, *mut c_void, *mut sys::CRYPTO_EX_DATA, c_int, c_long, *mut c_void);
 
 unsafe extern "C" {
+    fn ERR_set_mark() -> c_int;
+    fn ERR_pop_to_mark() -> c_int;
+
     fn ECDSA_size(key: *const sys::EC_KEY) -> c_int;
     fn EC_KEY_OpenSSL() -> *const EcMethod;
     fn EC_KEY_METHOD_new(from: *const EcMethod) -> *mut EcMethod;
@@ -143,8 +146,14 @@ unsafe fn call(
         };
         (signer, slice::from_raw_parts(data, length))
     };
+    // A token's library may itself use OpenSSL, on this thread, and leave errors behind though it succeeded: TLS would
+    // take them for its own.
+    // SAFETY: these touch the thread's error queue only, and come in a pair.
+    unsafe { ERR_set_mark() };
     // A panic must not cross into C.
     let signature = catch_unwind(AssertUnwindSafe(|| signer.sign(data, padding)));
+    // SAFETY: as above.
+    unsafe { ERR_pop_to_mark() };
     let Some(signature) = signature.ok().flatten() else {
         return 0;
     };
@@ -316,4 +325,116 @@ pub(in super::super) fn rsa_key(
         Rsa::<Private>::from_ptr(there(key)?)
     };
     PKey::from_rsa(private)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::{
+        ec::EcGroup,
+        hash::MessageDigest,
+        nid::Nid,
+        pkey_ctx::PkeyCtx,
+        sign::{Signer, Verifier},
+    };
+
+    /// Signs with a key in memory, as a back end does.
+    struct InMemory(PKey<Private>);
+
+    impl Sign for InMemory {
+        fn sign(&self, data: &[u8], padding: Option<Padding>) -> Option<Vec<u8>> {
+            let mut context = PkeyCtx::new(&self.0).unwrap();
+            context.sign_init().unwrap();
+            if let Some(padding) = padding {
+                context.set_rsa_padding(padding).unwrap();
+            }
+            let mut signature = Vec::new();
+            context.sign_to_vec(data, &mut signature).unwrap();
+            Some(signature)
+        }
+    }
+
+    struct Broken(fn() -> Option<Vec<u8>>);
+
+    impl Sign for Broken {
+        fn sign(&self, _: &[u8], _: Option<Padding>) -> Option<Vec<u8>> {
+            (self.0)()
+        }
+    }
+
+    fn ec() -> EcKey<Private> {
+        EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap()
+    }
+
+    fn public(key: &EcKey<Private>) -> EcKey<Public> {
+        EcKey::from_public_key(key.group(), key.public_key()).unwrap()
+    }
+
+    fn verifies(key: &PKey<Private>) -> bool {
+        let mut signer = Signer::new(MessageDigest::sha256(), key).unwrap();
+        let Ok(signature) = signer.sign_oneshot_to_vec(b"message") else {
+            return false;
+        };
+        let mut verifier = Verifier::new(MessageDigest::sha256(), key).unwrap();
+        verifier.verify_oneshot(&signature, b"message").unwrap()
+    }
+
+    #[test]
+    fn a_copy_of_a_key_signs_after_the_first_is_gone_and_the_signer_is_freed_with_the_last() {
+        let key = ec();
+        let signer: Arc<dyn Sign> = Arc::new(InMemory(PKey::from_ec_key(key.clone()).unwrap()));
+        let watch = Arc::downgrade(&signer);
+        let first = ec_key(&public(&key), signer).unwrap();
+        let second: EcKey<Private> = (*first.ec_key().unwrap()).to_owned();
+        let second = PKey::from_ec_key(second).unwrap();
+        assert!(verifies(&first));
+        drop(first);
+        assert!(verifies(&second));
+        assert!(watch.upgrade().is_some());
+        drop(second);
+        assert!(watch.upgrade().is_none());
+    }
+
+    #[test]
+    fn an_rsa_key_signs_and_frees_its_signer() {
+        let key = Rsa::generate(2048).unwrap();
+        let public =
+            Rsa::from_public_components(key.n().to_owned().unwrap(), key.e().to_owned().unwrap());
+        let signer: Arc<dyn Sign> = Arc::new(InMemory(PKey::from_rsa(key).unwrap()));
+        let watch = Arc::downgrade(&signer);
+        let ours = rsa_key(&public.unwrap(), signer).unwrap();
+        assert!(verifies(&ours));
+        drop(ours);
+        assert!(watch.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_signer_that_fails_panics_or_says_too_much_makes_no_signature() {
+        let ways: [fn() -> Option<Vec<u8>>; 4] = [
+            || None,
+            || panic!("in a callback from C"),
+            || Some(vec![1; 4096]),
+            || Some(Vec::new()),
+        ];
+        for way in ways {
+            let key = ec_key(&public(&ec()), Arc::new(Broken(way))).unwrap();
+            assert!(!verifies(&key));
+        }
+    }
+
+    #[test]
+    fn errors_that_a_token_leaves_behind_are_gone() {
+        let noisy = Broken(|| {
+            // The crate takes errors out of the queue; this puts them back, as C code leaves them.
+            openssl::x509::X509::from_der(b"nonsense")
+                .unwrap_err()
+                .put();
+            Some(vec![0x30, 0x06, 2, 1, 1, 2, 1, 1])
+        });
+        drop(ErrorStack::get());
+        let key = ec_key(&public(&ec()), Arc::new(noisy)).unwrap();
+        let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
+        assert!(signer.sign_oneshot_to_vec(b"message").is_ok());
+        assert!(ErrorStack::get().errors().is_empty());
+    }
 }
