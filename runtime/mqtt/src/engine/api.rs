@@ -160,7 +160,7 @@ impl Engine {
         if let Some(room) = self.shared.durable.wait().filter(|_| routing.written) {
             room.await;
         }
-        if routing.quota {
+        if routing.quota || routing.unretained {
             return Err(PublishError::QuotaExceeded);
         }
         if waits {
@@ -185,8 +185,9 @@ impl Engine {
             return Err(SubscribeError::Stopped);
         }
         for filter in filters {
-            check_filter(filter)
-                .map_err(|_| SubscribeError::InvalidFilter((*filter).to_owned()))?;
+            if check_filter(filter).is_err() || filter.starts_with("$share/") {
+                return Err(SubscribeError::InvalidFilter((*filter).to_owned()));
+            }
         }
         let subscription = self
             .shared

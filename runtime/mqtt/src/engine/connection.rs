@@ -42,8 +42,7 @@ const MOST_UNWRITTEN: usize = 64 << 10;
 const ROUNDS: usize = 8;
 /// Deliveries and packets of one round of reading.
 pub(super) const WORK: usize = 1000;
-/// How long the last words may take to be written, and to be heard: what a client that broke the rules goes on sending is read
-/// and dropped meanwhile, since closing on it would reset the connection and take them away.
+/// How long the last words may take to be written and read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// An answer that waits for its message to be safe.
@@ -95,10 +94,12 @@ pub(crate) struct Connected<S> {
     stalled: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
+    /// When the farewell is given up.
     closing: Option<Instant>,
-    /// The client is to hear why before the socket goes.
+    /// The last words are written: what the client still sends is read and thrown away.
+    lingering: bool,
+    /// Whether the client may have bytes on their way.
     linger: bool,
-    shut: bool,
 }
 
 impl<S> Connected<S> {
@@ -157,8 +158,8 @@ impl<S> Connected<S> {
             timer: None,
             armed: None,
             closing: None,
+            lingering: false,
             linger: false,
-            shut: false,
             shared,
         }
     }
@@ -369,16 +370,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
     fn end(&mut self, end: &End) {
         log::debug!(client = &*self.identity.client_id, cause = format!("{:?}", end.cause); "connection ended");
         self.closing = Some(Instant::now() + FAREWELL);
+        self.linger = !matches!(
+            end.cause,
+            DisconnectCause::ConnectionLost | DisconnectCause::Client(_)
+        );
         let expiry = self.changed_expiry.take();
         self.shared.depart(&self.seat, self.generation, end, expiry);
         self.input = BytesMut::new();
         self.pending.clear();
         self.prepared = None;
         self.loading = None;
-        self.linger = matches!(
-            end.cause,
-            DisconnectCause::ProtocolError(_) | DisconnectCause::NotAuthorized
-        );
         if let Some(tell) = end.tell {
             let text = end.text.filter(|_| self.reason_strings);
             self.encoder.disconnect(tell, text, &mut self.out);
@@ -402,15 +403,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
                 Ok(count) => self.written += count,
             }
         }
-        if !self.shut {
+        if !self.lingering {
             // An error here changes nothing: the connection is over.
             let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
-            self.shut = true;
+            self.lingering = true;
         }
+        // To close with bytes unread would reset the connection, and the client might never see what it was told.
         while self.linger {
-            let read = ready!(scratch::poll_read(&mut self.stream, cx, &mut self.input));
-            self.input.clear();
-            self.linger = matches!(read, Ok(count) if count > 0);
+            self.input = BytesMut::new();
+            match ready!(scratch::poll_read(&mut self.stream, cx, &mut self.input)) {
+                Ok(0) | Err(_) => self.linger = false,
+                Ok(_) => {}
+            }
         }
         Poll::Ready(())
     }

@@ -130,7 +130,9 @@ impl<S> Connected<S> {
     }
 
     fn drain(&mut self, cx: &mut Context<'_>, steps: &mut Vec<Step<Item>>) -> Result<(), End> {
-        self.poll_spill(cx)?;
+        if self.loading.is_some() {
+            self.poll_spill(cx)?;
+        }
         let mut pages = 0;
         while self.unwritten() < BATCH {
             if self.prepared.is_some() && !self.poll_prepared(cx)? {

@@ -18,7 +18,8 @@ pub struct Options {
     pub outgoing_topic_alias_maximum: u16,
     /// Largest keep-alive in seconds: MQTT 5 clients that ask for more, or for none, are told this one. Default 1,200, as AWS IoT.
     pub max_keep_alive: Option<u16>,
-    /// How long after accepting the stream CONNECT must be complete. Default 10 s.
+    /// How long after accepting the stream CONNECT must be complete, and how long policy may then think about it (0x88, 3.1.1 code 3,
+    /// beyond). Default 10 s.
     pub connect_timeout: Duration,
     /// How long a write may make no progress before the connection is given up. Default 30 s.
     pub write_timeout: Duration,
@@ -34,7 +35,8 @@ pub struct Options {
     pub max_queued_bytes: usize,
     /// Bytes waiting in all sessions together, same rule. Default 64 MiB.
     pub max_total_queued_bytes: usize,
-    /// Bytes waiting in a connected session above which its publishers are held back. Default 256 KiB.
+    /// Bytes waiting in a connected session above which its publishers are held back, and beyond which a stored session's queue is only
+    /// in the store; falls once half of `max_total_queued_bytes` is used. Default 256 KiB.
     pub high_water: usize,
     /// No write progress for so long makes a session above its high-water mark slow: nobody waits for it. Default 250 ms.
     pub slow_after: Duration,

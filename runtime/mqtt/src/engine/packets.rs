@@ -238,12 +238,13 @@ impl<S> Connected<S> {
         let Some(id) = id else {
             return Ok(routing.matched);
         };
+        let v5 = self.encoder.version() == Version::V5;
         let code = match routing.matched {
-            _ if routing.quota => reason::QUOTA_EXCEEDED,
-            0 if self.encoder.version() == Version::V5 => reason::NO_MATCHING_SUBSCRIBERS,
+            _ if routing.quota || (routing.unretained && v5) => reason::QUOTA_EXCEEDED,
+            0 if v5 => reason::NO_MATCHING_SUBSCRIBERS,
             _ => reason::SUCCESS,
         };
-        if routing.quota && self.encoder.version() == Version::V311 {
+        if routing.quota && !v5 {
             return Err(End::protocol(
                 reason::QUOTA_EXCEEDED,
                 "no room for the message",
