@@ -10,16 +10,29 @@
 //! ```
 
 pub mod access;
+pub mod admin;
+pub mod commands;
+pub mod device;
+pub mod greengrassv2;
 pub mod http;
 pub mod iam;
 pub mod iot;
 pub mod options;
 pub mod pki;
+pub mod s3;
+pub mod secretsmanager;
 pub mod serve;
 pub mod state;
 pub mod sts;
 
 /// Every service that is dispatched by its table. A new one adds its line here, and its tables to [`state::SCHEMAS`].
 pub fn services() -> Vec<http::Service> {
-    vec![sts::service(), iam::service()]
+    vec![
+        sts::service(),
+        iam::service(),
+        secretsmanager::service(),
+        iot::service(),
+        iot::data::service(),
+        iot::jobs::data::service(),
+    ]
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use control_plane::{
+    commands,
     options::{Command, Options},
     serve,
 };
@@ -29,6 +30,10 @@ fn run(command: Command) -> Result<()> {
     runtime.block_on(async {
         match command {
             Command::Serve(options) => serve::run(options, shutdown()?).await,
+            Command::Credentials(options) => commands::credentials(options).await,
+            Command::User { command } => commands::user(command).await,
+            Command::Backup { data, file } => commands::backup(&data.data, &file).await,
+            Command::Restore { data, file } => commands::restore(&data.data, &file).await,
         }
     })
 }

@@ -17,6 +17,85 @@ pub struct Options {
 pub enum Command {
     /// Run the control plane until told to stop.
     Serve(Serve),
+    /// Print the lines that make a shell's AWS CLI talk to this control plane, with a user's keys.
+    Credentials(Credentials),
+    /// Manage who may sign in: each user has access keys for the API and may have a password for the console.
+    User {
+        /// What to do.
+        #[command(subcommand)]
+        command: User,
+    },
+    /// Write everything to one new file, also while the program runs. Keep the file as secret as the data folder.
+    Backup {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Make a new data folder of a backup.
+    Restore {
+        /// The data folder to make.
+        #[command(flatten)]
+        data: Data,
+        /// The backup.
+        file: PathBuf,
+    },
+}
+
+/// `credentials`.
+#[derive(Args, Debug)]
+pub struct Credentials {
+    /// The data folder.
+    #[command(flatten)]
+    pub data: Data,
+    /// Whose keys.
+    #[arg(long, default_value = "admin")]
+    pub user: String,
+    /// Write to this new file, readable by nobody else, instead of the terminal.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `user`.
+#[derive(Subcommand, Debug)]
+pub enum User {
+    /// Add a user; prints nothing secret: see `credentials`.
+    Add {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+        /// Its name.
+        name: String,
+        /// Also read a console password, of at least 12 characters, from standard input.
+        #[arg(long)]
+        password: bool,
+    },
+    /// Read a new console password for a user from standard input.
+    Password {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+        /// Its name.
+        name: String,
+        /// Take the password away instead: the user can no longer sign in to the console.
+        #[arg(long)]
+        remove: bool,
+    },
+    /// List the users.
+    List {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Remove a user and its keys, at once.
+    Remove {
+        /// The data folder.
+        #[command(flatten)]
+        data: Data,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Where everything is kept.
@@ -39,6 +118,15 @@ pub struct Serve {
     /// REST with TLS, with a certificate of this program's own authority.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4543")]
     pub listen_https: SocketAddr,
+    /// MQTT for devices, with mutual TLS; HTTPS by ALPN.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8883")]
+    pub listen_mqtt: SocketAddr,
+    /// HTTPS for devices, with mutual TLS: data plane, credentials, discovery; MQTT by ALPN.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
+    pub listen_devices: SocketAddr,
+    /// Devices that may be connected at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    pub max_connections: usize,
     /// Serve no REST without TLS.
     #[arg(long, conflicts_with = "listen_http")]
     pub no_http: bool,

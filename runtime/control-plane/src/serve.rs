@@ -1,6 +1,8 @@
 //! `greengrass-cloud serve`: opens the state, binds the listeners, runs everything until the token is cancelled.
 
 use crate::{
+    admin,
+    device::{Host, Listen},
     http::{Api, server},
     options::Serve,
     state::{Endpoints, Settings, State, users},
@@ -8,8 +10,8 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use std::{io::IsTerminal, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 /// How often the server's certificate is looked at.
 const RENEWAL: Duration = Duration::from_secs(12 * 3600);
@@ -35,16 +37,29 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         false => Some(bind(options.listen_http).await?),
     };
     let https = bind(options.listen_https).await?;
+    let listen = Listen {
+        mqtt: options.listen_mqtt,
+        https: options.listen_devices,
+        connections: options.max_connections,
+    };
+    let host = Arc::new(
+        Host::start(&state, listen)
+            .await
+            .context("serving devices")?,
+    );
     let endpoints = Endpoints {
+        mqtt: Some(host.mqtt),
+        devices: Some(host.https),
         host: state.pki.names().first().cloned().unwrap_or_default(),
         http: http.as_ref().map(TcpListener::local_addr).transpose()?,
         https: Some(https.local_addr()?),
     };
     state.endpoints.store(Arc::new(endpoints.clone()));
     let acceptor = Arc::new(ArcSwap::from_pointee(state.pki.acceptor()?));
+    let admin = admin::bind(&state.folder)?;
     let api = Arc::new(Api::new(Arc::clone(&state)));
 
-    let tasks = TaskTracker::new();
+    let mut tasks = JoinSet::new();
     if let Some(http) = http {
         tasks.spawn(server::serve(
             http,
@@ -59,15 +74,28 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         api,
         shutdown.clone(),
     ));
-    tasks.spawn(renew(Arc::clone(&state), acceptor, shutdown.clone()));
-    tasks.close();
+    tasks.spawn(admin::serve(admin, Arc::clone(&state), shutdown.clone()));
+    tasks.spawn(renew(
+        Arc::clone(&state),
+        acceptor,
+        Arc::clone(&host),
+        shutdown.clone(),
+    ));
     announce(&state, &endpoints)?;
 
-    // A task that ends before it is told to has failed: everything ends with it.
-    shutdown.cancelled().await;
-    tasks.wait().await;
+    let mut failed = false;
+    while let Some(ended) = tasks.join_next().await {
+        // One that ends before it is told to takes everything with it: better than half a control plane.
+        failed |= ended.is_err() || !shutdown.is_cancelled();
+        shutdown.cancel();
+    }
+    host.stop().await;
     let database = state.database.clone();
     tokio::task::spawn_blocking(move || database.shut_down()).await?;
+    anyhow::ensure!(
+        !failed,
+        "a part of the program ended by itself; the log says why"
+    );
     Ok(())
 }
 
@@ -78,16 +106,23 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Shows a new certificate to those who connect from now on.
-async fn renew(state: Arc<State>, acceptor: server::Tls, shutdown: CancellationToken) {
+async fn renew(
+    state: Arc<State>,
+    acceptor: server::Tls,
+    host: Arc<Host>,
+    shutdown: CancellationToken,
+) {
     while shutdown
         .run_until_cancelled(tokio::time::sleep(RENEWAL))
         .await
         .is_some()
     {
-        let renewed = state
-            .pki
-            .renew()
-            .and_then(|renewed| Ok((renewed, state.pki.acceptor()?)));
+        let renewed = state.pki.renew().and_then(|renewed| {
+            if renewed {
+                host.renew(&state.pki)?;
+            }
+            Ok((renewed, state.pki.acceptor()?))
+        });
         match renewed {
             Ok((true, new)) => acceptor.store(Arc::new(new)),
             Ok((false, _)) => {}
@@ -114,6 +149,15 @@ fn announce(state: &State, endpoints: &Endpoints) -> Result<()> {
             https.port(),
             state.pki.ca_file().display()
         );
+    }
+    for (what, address) in [("MQTT  ", endpoints.mqtt), ("HTTPS ", endpoints.devices)] {
+        if let Some(address) = address {
+            println!(
+                "  {what} {}:{}   for devices, with their certificates",
+                endpoints.host,
+                address.port()
+            );
+        }
     }
     if account.new && std::io::stdout().is_terminal() {
         let key = state

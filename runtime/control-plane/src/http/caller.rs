@@ -27,6 +27,11 @@ pub enum Caller {
         /// What it may do.
         policies: Policies,
     },
+    /// A link that this program has given out: may read objects.
+    Link {
+        /// The key that signed.
+        access_key_id: String,
+    },
 }
 
 impl Caller {
@@ -35,6 +40,7 @@ impl Caller {
         match self {
             Self::User { .. } => true,
             Self::Role { policies, .. } => policies.allow(action, resource),
+            Self::Link { .. } => action == "s3:GetObject",
         }
     }
 
@@ -45,6 +51,7 @@ impl Caller {
             Self::Role { name, session, .. } => {
                 format!("arn:aws:sts::{}:assumed-role/{name}/{session}", account.id)
             }
+            Self::Link { .. } => format!("arn:aws:iam::{}:root", account.id),
         }
     }
 
@@ -53,13 +60,16 @@ impl Caller {
         match self {
             Self::User { id, .. } => id.clone(),
             Self::Role { id, session, .. } => format!("{id}:{session}"),
+            Self::Link { access_key_id } => access_key_id.clone(),
         }
     }
 
     /// The key that signed; for the log.
     pub fn access_key_id(&self) -> &str {
         match self {
-            Self::User { access_key_id, .. } | Self::Role { access_key_id, .. } => access_key_id,
+            Self::User { access_key_id, .. }
+            | Self::Role { access_key_id, .. }
+            | Self::Link { access_key_id } => access_key_id,
         }
     }
 }

@@ -7,12 +7,18 @@ use super::{
     service::Operation,
     sigv4::{Claim, SignatureError, payload_hash},
 };
-use crate::state::{State, keys};
+use crate::{
+    s3,
+    state::{State, keys},
+};
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE, request::Parts,
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE},
+    request::Parts,
 };
 use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -31,6 +37,7 @@ const OPERATION_TIME: Duration = Duration::from_secs(60);
 pub struct Api {
     state: Arc<State>,
     services: Vec<Service>,
+    s3: Option<s3::Front>,
 }
 
 impl std::fmt::Debug for Api {
@@ -39,67 +46,138 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// What the log says of a request.
-#[derive(Default)]
+/// What the log says of a request: never its query (a presigned URL's is a secret), its headers or its body.
 struct Trace {
+    began: Instant,
+    id: String,
+    method: Method,
+    path: String,
     service: String,
     operation: String,
     caller: String,
     error: String,
+    /// Whether the whole body has been taken off the connection.
+    body_read: bool,
+}
+
+impl Trace {
+    fn begin(request: &Request<Incoming>) -> Self {
+        Self {
+            began: Instant::now(),
+            id: uuid::Uuid::new_v4().to_string(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            service: String::new(),
+            operation: String::new(),
+            caller: String::new(),
+            error: String::new(),
+            body_read: request.body().is_end_stream(),
+        }
+    }
+
+    fn end(self, mut response: Response<Body>, peer: &str) -> Response<Body> {
+        if let Ok(value) = HeaderValue::from_str(&self.id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        if !self.body_read && !response.status().is_success() {
+            // What is left of the body stands between this request and the next: the caller is told to begin anew.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        log::info!(
+            target: "access",
+            method = self.method.as_str(), path = self.path, status = response.status().as_u16(), service = self.service,
+            operation = self.operation, caller = self.caller, error = self.error, peer = peer, request = self.id,
+            millis = millis;
+            "request"
+        );
+        response
+    }
 }
 
 /// A request whose service and operation are known.
 struct Target<'a> {
     service: &'a Service,
     operation: &'a Operation,
-    members: Members,
+    /// An error in them is worded as the service words errors.
+    members: Result<Members, ApiError>,
 }
 
 impl Api {
     /// With the services of this program.
     pub fn new(state: Arc<State>) -> Self {
-        let services = crate::services().into_iter().map(Service::sorted).collect();
-        Self { state, services }
+        let s3 = s3::Front::new(&state);
+        Self {
+            s3: Some(s3),
+            ..Self::with(state, crate::services())
+        }
     }
 
-    /// Answers one request, and logs it: never its query (a presigned URL's is a secret), its headers or its body.
-    pub async fn handle(
+    /// With other services, and without S3: for [`Api::handle_proven`].
+    pub fn with(state: Arc<State>, services: Vec<Service>) -> Self {
+        let services = services.into_iter().map(Service::sorted).collect();
+        Self {
+            state,
+            services,
+            s3: None,
+        }
+    }
+
+    /// Answers one request, and logs it.
+    pub async fn handle(&self, request: Request<Incoming>, peer: &str) -> Response<Body> {
+        let mut trace = Trace::begin(&request);
+        let id = trace.id.clone();
+        let (parts, body) = request.into_parts();
+        let response = self.answer(parts, body, &id, &mut trace).await;
+        trace.end(response, peer)
+    }
+
+    /// The same for a caller that has been proven otherwise than by a signature: by TLS. All services must be REST.
+    pub async fn handle_proven(
         &self,
-        request: Request<hyper::body::Incoming>,
+        request: Request<Incoming>,
+        caller: Caller,
         peer: &str,
     ) -> Response<Body> {
-        let began = Instant::now();
-        let id = uuid::Uuid::new_v4().to_string();
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let mut trace = Trace::default();
-        let mut response = self.answer(request, &id, &mut trace).await;
-        if let Ok(value) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert(REQUEST_ID, value);
-        }
-        let status = response.status().as_u16();
-        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        log::info!(
-            target: "access",
-            method = method.as_str(), path = path, status = status, service = trace.service, operation = trace.operation,
-            caller = trace.caller, error = trace.error, peer = peer, request = id, millis = millis;
-            "request"
-        );
-        response
+        let mut trace = Trace::begin(&request);
+        let id = trace.id.clone();
+        let (parts, body) = request.into_parts();
+        caller.access_key_id().clone_into(&mut trace.caller);
+        let response = match read_body(body).await {
+            Ok(body) => {
+                trace.body_read = true;
+                match self.target(&parts, None, &body) {
+                    Ok(target) => self.run(target, parts, body, caller, &id, &mut trace).await,
+                    Err(error) => finish(&mut trace, Protocol::RestJson, &NO_SERVICE, error, &id),
+                }
+            }
+            Err(error) => finish(&mut trace, Protocol::RestJson, &NO_SERVICE, error, &id),
+        };
+        trace.end(response, peer)
     }
 
     async fn answer(
         &self,
-        request: Request<hyper::body::Incoming>,
+        parts: Parts,
+        body: Incoming,
         id: &str,
         trace: &mut Trace,
     ) -> Response<Body> {
-        let (parts, body) = request.into_parts();
         let claim = match Claim::of(&parts) {
             Ok(Some(claim)) => claim,
-            Ok(None) => return self.unsigned(&parts, id, trace),
+            Ok(None) => match s3::Proof::link(&parts) {
+                Some(link) => return self.s3(parts, body, &link, id, trace).await,
+                None => return self.unsigned(&parts, id, trace),
+            },
             Err(error) => return self.not_proven(&parts, None, &error, id, trace),
         };
         trace.service.clone_from(&claim.service);
+        if claim.service == "s3" {
+            return self
+                .s3(parts, body, &s3::Proof::Claim(claim), id, trace)
+                .await;
+        }
         // Before anything is read: strangers do not get to send bodies.
         let key = match self.key_of(&claim).await {
             Ok(key) => key,
@@ -117,7 +195,10 @@ impl Api {
             }
         };
         let body = match read_body(body).await {
-            Ok(body) => body,
+            Ok(body) => {
+                trace.body_read = true;
+                body
+            }
             Err(error) => {
                 return finish(
                     trace,
@@ -132,7 +213,7 @@ impl Api {
             return self.not_proven(&parts, Some(&claim), &error, id, trace);
         }
         key.caller.access_key_id().clone_into(&mut trace.caller);
-        let target = match self.target(&parts, &claim, &body) {
+        let target = match self.target(&parts, Some(&claim), &body) {
             Ok(target) => target,
             Err(error) => {
                 return finish(
@@ -145,6 +226,26 @@ impl Api {
             }
         };
         self.run(target, parts, body, key.caller, id, trace).await
+    }
+
+    async fn s3(
+        &self,
+        parts: Parts,
+        body: Incoming,
+        proof: &s3::Proof,
+        id: &str,
+        trace: &mut Trace,
+    ) -> Response<Body> {
+        "s3".clone_into(&mut trace.service);
+        proof.names().0.clone_into(&mut trace.caller);
+        let Some(s3) = &self.s3 else {
+            let error = unknown_operation("S3 is not served here".into());
+            return finish(trace, Protocol::RestJson, &NO_SERVICE, error, id);
+        };
+        let request = Request::from_parts(parts, body);
+        let (response, error) = s3.handle(request, proof, id).await;
+        trace.error = error;
+        response
     }
 
     /// Runs an operation for a caller that has been proven, whichever way.
@@ -180,8 +281,8 @@ impl Api {
         } else {
             context.allow("*")
         };
-        let result = match allowed {
-            Ok(()) => {
+        let result = match allowed.and(members) {
+            Ok(members) => {
                 // On a task of its own: a panic is this request's, and a caller that goes away does not stop half way.
                 let work = tokio::spawn(operation.run(context, members));
                 match tokio::time::timeout(OPERATION_TIME, work).await {
@@ -219,14 +320,17 @@ impl Api {
         }
     }
 
-    /// Which operation is meant.
-    fn target(&self, parts: &Parts, claim: &Claim, body: &Bytes) -> Result<Target<'_>, ApiError> {
-        let scope = claim.service.as_str();
-        let mut services = self
-            .services
-            .iter()
-            .filter(|s| s.scopes.contains(&scope))
-            .peekable();
+    /// Which operation is meant. The signature's scope says of which service; without one it may be any.
+    fn target(
+        &self,
+        parts: &Parts,
+        claim: Option<&Claim>,
+        body: &Bytes,
+    ) -> Result<Target<'_>, ApiError> {
+        let scope = claim.map(|c| c.service.as_str());
+        let meant = |service: &&Service| scope.is_none_or(|scope| service.scopes.contains(&scope));
+        let mut services = self.services.iter().filter(meant).peekable();
+        let scope = scope.unwrap_or("this port");
         if services.peek().is_none() {
             let named: Vec<&str> = self.services.iter().map(|s| s.name).chain(["s3"]).collect();
             return Err(unknown_operation(format!(
@@ -236,39 +340,46 @@ impl Api {
         }
         let mut wanted = format!("{} {}", parts.method, parts.uri.path());
         for service in services {
-            let mut members = Members::default();
             let query = parts.uri.query().unwrap_or_default();
-            let operation = match service.protocol {
-                Protocol::RestJson => match service.route(&parts.method, parts.uri.path()) {
-                    Some((operation, labels)) => {
-                        if !operation.raw_input {
-                            members.json(body)?;
-                        }
-                        members.headers(&parts.headers);
-                        members.query(query);
-                        members.labels(labels);
-                        Some(operation)
-                    }
-                    None => None,
-                },
+            let found = match service.protocol {
+                Protocol::RestJson => {
+                    let found = service.route(&parts.method, parts.uri.path());
+                    found.map(|(operation, labels)| {
+                        let body = if operation.raw_input {
+                            &[]
+                        } else {
+                            body.as_ref()
+                        };
+                        let members = Members::json(body).map(|mut members| {
+                            members.headers(&parts.headers);
+                            members.query(query);
+                            members.labels(labels);
+                            members
+                        });
+                        (operation, members)
+                    })
+                }
                 Protocol::Json { target } => {
                     let name = target_header(parts).unwrap_or_default();
                     name.clone_into(&mut wanted);
                     let name = name.strip_prefix(target).and_then(|n| n.strip_prefix('.'));
-                    members.json(body)?;
-                    name.and_then(|n| service.named(n))
+                    let operation = name.and_then(|n| service.named(n));
+                    operation.map(|operation| (operation, Members::json(body)))
                 }
                 Protocol::Query { .. } => {
                     let name = action(query.as_bytes())
                         .or_else(|| action(body))
                         .unwrap_or_default();
                     wanted.clone_from(&name);
+                    let mut members = Members::default();
                     members.form(query.as_bytes());
                     members.form(body);
-                    service.named(&name)
+                    service
+                        .named(&name)
+                        .map(|operation| (operation, Ok(members)))
                 }
             };
-            if let Some(operation) = operation {
+            if let Some((operation, members)) = found {
                 return Ok(Target {
                     service,
                     operation,
@@ -276,9 +387,11 @@ impl Api {
                 });
             }
         }
-        Err(unknown_operation(format!(
-            "greengrass-cloud does not serve the operation '{wanted}' of '{scope}'"
-        )))
+        let text = format!("greengrass-cloud does not serve the operation '{wanted}' of '{scope}'");
+        Err(match self.protocol(parts, claim) {
+            Protocol::Query { .. } => ApiError::new(StatusCode::BAD_REQUEST, "InvalidAction", text),
+            _ => unknown_operation(text),
+        })
     }
 
     /// How the caller expects its answer, when the operation is not known.
@@ -367,7 +480,7 @@ fn unknown_operation(text: String) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "UnknownOperationException", text)
 }
 
-async fn read_body(body: hyper::body::Incoming) -> Result<Bytes, ApiError> {
+async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
     let collected = Limited::new(body, MAX_BODY).collect();
     match tokio::time::timeout(BODY_TIME, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

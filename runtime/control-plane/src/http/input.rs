@@ -27,19 +27,20 @@ enum Member {
 
 impl Members {
     /// The members of a JSON body; an empty body has none.
-    pub fn json(&mut self, body: &[u8]) -> Result<(), ApiError> {
+    pub fn json(body: &[u8]) -> Result<Self, ApiError> {
+        let mut found = Self::default();
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(());
+            return Ok(found);
         }
         let members: Map<String, Value> = serde_json::from_slice(body)
             .map_err(|e| ApiError::invalid(format!("the body is not a JSON object: {e}")))?;
         for (name, value) in members {
             // A member that is null is one that is absent.
             if !value.is_null() {
-                self.0.insert(name, Member::Json(value));
+                found.0.insert(name, Member::Json(value));
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// The parameters of a query string; one that comes more than once is a list.
@@ -329,8 +330,7 @@ mod tests {
     }
 
     fn members(query: &str, labels: &[(&str, &str)], body: &str) -> Members {
-        let mut members = Members::default();
-        members.json(body.as_bytes()).unwrap();
+        let mut members = Members::json(body.as_bytes()).unwrap();
         members.query(query);
         members.labels(
             labels

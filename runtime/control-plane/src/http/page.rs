@@ -145,7 +145,7 @@ mod tests {
         for (operation, token, filters) in [
             ("ListJobs", token.as_str(), "x"),
             ("ListThings", token.as_str(), "y"),
-            ("ListThings", "MTIz", "x"),
+            ("ListThings", "bm90aGluZw", "x"),
             ("ListThings", "not base64!", "x"),
             ("ListThings", &format!("{token}AA"), "x"),
         ] {

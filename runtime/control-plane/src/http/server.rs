@@ -19,9 +19,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Connections of one listener at a time; more wait in the kernel.
 const CONNECTIONS: usize = 1024;
-/// How long a handshake, and then a request's head, may take.
+/// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a connection may be silent, within a body or between requests.
+/// How long a connection may wait for its next request, and a request's head may take.
+const HEAD: Duration = Duration::from_secs(60);
+/// How long a body may pause, either way.
 const SILENCE: Duration = Duration::from_secs(120);
 /// How long requests under way are waited for at the end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -110,7 +112,7 @@ where
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(SILENCE)
+        .header_read_timeout(HEAD)
         .max_buf_size(64 * 1024)
         .max_headers(96);
     let mut served = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));

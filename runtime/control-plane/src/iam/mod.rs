@@ -172,3 +172,9 @@ struct Tag {
     key: String,
     value: String,
 }
+
+/// The tags of a row; none at all rather than an empty list.
+fn tags_of(column: &str) -> Option<Vec<Tag>> {
+    let tags: Vec<Tag> = serde_json::from_str(column).unwrap_or_default();
+    (!tags.is_empty()).then_some(tags)
+}

@@ -2,11 +2,12 @@
 
 use super::{
     Tag, check_name, check_path, exists, malformed, no_such,
-    roles::{ListInput, RoleInput, escaped},
+    roles::{RoleInput, escaped},
+    tags_of,
 };
 use crate::{
     access::Document,
-    http::{ApiError, Context, Empty, IsoTime, Operation, Timestamp},
+    http::{ApiError, Context, Empty, IsoTime, Operation, Page, Timestamp, validate},
     state::users,
 };
 use http::StatusCode;
@@ -42,7 +43,7 @@ struct Policy {
     description: Option<String>,
     create_date: IsoTime,
     update_date: IsoTime,
-    tags: Vec<Tag>,
+    tags: Option<Vec<Tag>>,
 }
 
 const COLUMNS: &str = "name, id, arn, path, description, tags, created, (SELECT count(*) FROM iam_attachment a WHERE a.policy = arn)";
@@ -62,7 +63,7 @@ impl Policy {
             description: row.get(4)?,
             create_date: IsoTime(created),
             update_date: IsoTime(created),
-            tags: serde_json::from_str(&tags).unwrap_or_default(),
+            tags: tags_of(&tags),
         })
     }
 
@@ -209,17 +210,44 @@ struct ListOutput {
     marker: Option<String>,
 }
 
-async fn list(context: Context, input: ListInput) -> Result<ListOutput, ApiError> {
-    let page = input.page(&context)?;
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListPoliciesInput {
+    marker: Option<String>,
+    max_items: Option<i64>,
+    path_prefix: Option<String>,
+    scope: Option<String>,
+    #[serde(default)]
+    only_attached: bool,
+}
+
+async fn list(context: Context, input: ListPoliciesInput) -> Result<ListOutput, ApiError> {
+    let scope = input.scope.as_deref().unwrap_or("All");
+    validate::one_of("scope", scope, &["All", "AWS", "Local"])?;
+    // There are no policies of AWS's own here.
+    let (none, attached) = (scope == "AWS", input.only_attached);
+    let filters = format!(
+        "{scope} {attached} {}",
+        input.path_prefix.as_deref().unwrap_or_default()
+    );
+    let page = Page::of(
+        &context,
+        input.max_items,
+        1..=1000,
+        100,
+        input.marker.as_deref(),
+        filters,
+    )?;
     context
         .database()
         .read(move |t| {
             let sql = format!(
-                "SELECT {COLUMNS} FROM iam_policy WHERE name > ?1 AND substr(path, 1, length(?2)) = ?2 ORDER BY name LIMIT ?3"
+                "SELECT {COLUMNS} FROM iam_policy p WHERE name > ?1 AND substr(path, 1, length(?2)) = ?2 AND NOT ?4
+                 AND (NOT ?5 OR EXISTS (SELECT 1 FROM iam_attachment a WHERE a.policy = p.arn)) ORDER BY name LIMIT ?3"
             );
             let mut statement = t.prepare(&sql)?;
-            let bounds = (page.after().unwrap_or_default(), input.path_prefix.as_deref().unwrap_or("/"), page.fetch());
-            let rows = statement.query_map(bounds, Policy::read)?;
+            let (after, prefix) = (page.after().unwrap_or_default(), input.path_prefix.as_deref().unwrap_or("/"));
+            let rows = statement.query_map((after, prefix, page.fetch(), none, attached), Policy::read)?;
             let (policies, marker) = page.finish(rows.collect::<Result<_, _>>()?, |p: &Policy| p.policy_name.clone());
             Ok(ListOutput { policies, is_truncated: marker.is_some(), marker })
         })

@@ -1,6 +1,6 @@
 //! Roles and their inline policies.
 
-use super::{Tag, check_name, check_path, exists, malformed, no_such};
+use super::{Tag, check_name, check_path, exists, malformed, no_such, tags_of};
 use crate::{
     access::Document,
     http::{ApiError, Context, Empty, IsoTime, Operation, Page, Timestamp, validate},
@@ -36,7 +36,7 @@ struct Role {
     assume_role_policy_document: String,
     description: Option<String>,
     max_session_duration: i64,
-    tags: Vec<Tag>,
+    tags: Option<Vec<Tag>>,
 }
 
 const COLUMNS: &str = "name, id, path, trust, description, max_session_seconds, tags, created";
@@ -52,7 +52,7 @@ impl Role {
             assume_role_policy_document: escaped(&row.get::<_, String>(3)?),
             description: row.get(4)?,
             max_session_duration: row.get(5)?,
-            tags: serde_json::from_str(&tags).unwrap_or_default(),
+            tags: tags_of(&tags),
             role_name,
             path,
         })
@@ -135,14 +135,14 @@ async fn get(context: Context, input: RoleInput) -> Result<RoleOutput, ApiError>
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ListInput {
-    pub(super) marker: Option<String>,
-    pub(super) max_items: Option<i64>,
-    pub(super) path_prefix: Option<String>,
+struct ListInput {
+    marker: Option<String>,
+    max_items: Option<i64>,
+    path_prefix: Option<String>,
 }
 
 impl ListInput {
-    pub(super) fn page(&self, context: &Context) -> Result<Page, ApiError> {
+    fn page(&self, context: &Context) -> Result<Page, ApiError> {
         let prefix = self.path_prefix.clone().unwrap_or_default();
         Page::of(
             context,

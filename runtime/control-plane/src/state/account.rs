@@ -1,7 +1,10 @@
 //! The one account that this control plane is: its number, its region, its first user.
 
-use super::{Settings, users};
-use crate::http::Timestamp;
+use super::{
+    Settings,
+    users::{self, AccessKey},
+};
+use crate::http::{Secret, Timestamp};
 use anyhow::{Result, bail};
 use openssl::rand::rand_bytes;
 use rusqlite::OptionalExtension;
@@ -17,6 +20,8 @@ pub const SCHEMA: Schema = Schema {
             id TEXT NOT NULL,
             region TEXT NOT NULL,
             page_key BLOB NOT NULL,
+            link_key_id TEXT NOT NULL,
+            link_secret TEXT NOT NULL,
             created INTEGER NOT NULL
         ) STRICT;
         CREATE TABLE account_user (
@@ -37,6 +42,7 @@ pub const SCHEMA: Schema = Schema {
             secret TEXT NOT NULL,
             token TEXT NOT NULL,
             role TEXT NOT NULL,
+            role_id TEXT NOT NULL,
             session TEXT NOT NULL,
             policy TEXT,
             expires INTEGER NOT NULL
@@ -53,6 +59,8 @@ pub struct Account {
     /// For example `us-east-1`.
     pub region: String,
     pub(crate) page_key: [u8; 32],
+    /// Signs the links that this program gives out; may read objects and nothing else.
+    pub(crate) link_key: AccessKey,
     /// Whether this start made it.
     pub new: bool,
 }
@@ -66,12 +74,16 @@ impl fmt::Debug for Account {
 impl Account {
     pub(super) fn open(database: &Database, settings: &Settings) -> Result<Self> {
         let found = database.read_blocking(|t| {
-            let sql = "SELECT id, region, page_key FROM account_self";
+            let sql = "SELECT id, region, page_key, link_key_id, link_secret FROM account_self";
             let row = t.query_row(sql, [], |row| {
                 Ok(Self {
                     id: row.get(0)?,
                     region: row.get(1)?,
                     page_key: row.get(2)?,
+                    link_key: AccessKey {
+                        access_key_id: row.get(3)?,
+                        secret_access_key: Secret::new(row.get::<_, String>(4)?),
+                    },
                     new: false,
                 })
             });
@@ -116,13 +128,25 @@ impl Account {
             id,
             region,
             page_key,
+            link_key: AccessKey {
+                access_key_id: users::identifier("AKIA")?,
+                secret_access_key: users::secret()?,
+            },
             new: true,
         };
         let row = account.clone();
         database.write_blocking(move |t| {
             t.execute(
-                "INSERT INTO account_self (one, id, region, page_key, created) VALUES (1, ?1, ?2, ?3, ?4)",
-                (row.id, row.region, row.page_key, Timestamp::now()),
+                "INSERT INTO account_self (one, id, region, page_key, link_key_id, link_secret, created)
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
+                (
+                    row.id,
+                    row.region,
+                    row.page_key,
+                    row.link_key.access_key_id,
+                    row.link_key.secret_access_key.reveal(),
+                    Timestamp::now(),
+                ),
             )?;
             users::add(t, users::FIRST, None)?;
             Ok::<_, users::UserError>(())

@@ -73,7 +73,10 @@ fn of_user(t: &Transaction<'_>, access_key_id: String) -> Result<Option<Key>, St
     let found = statement.query_row([&access_key_id], |row| {
         Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
     });
-    Ok(found.optional()?.map(|(secret, name, id)| Key {
+    let Some((secret, name, id)) = found.optional()? else {
+        return of_links(t, access_key_id);
+    };
+    Ok(Some(Key {
         secret: Secret::new(secret),
         caller: Caller::User {
             name,
@@ -85,39 +88,69 @@ fn of_user(t: &Transaction<'_>, access_key_id: String) -> Result<Option<Key>, St
     }))
 }
 
+/// The key of the links that this program gives out.
+fn of_links(t: &Transaction<'_>, access_key_id: String) -> Result<Option<Key>, StoreError> {
+    let sql = "SELECT link_secret FROM account_self WHERE link_key_id = ?1";
+    let found = t
+        .prepare_cached(sql)?
+        .query_row([&access_key_id], |row| row.get::<_, String>(0));
+    Ok(found.optional()?.map(|secret| Key {
+        secret: Secret::new(secret),
+        caller: Caller::Link { access_key_id },
+        token: None,
+        expires: None,
+    }))
+}
+
 fn of_session(t: &Transaction<'_>, access_key_id: String) -> Result<Option<Key>, StoreError> {
-    let sql = "SELECT secret, token, role, session, policy, expires FROM account_session WHERE access_key_id = ?1";
+    let sql = "SELECT secret, token, role, session, policy, expires, role_id FROM account_session WHERE access_key_id = ?1";
     let mut statement = t.prepare_cached(sql)?;
     let found = statement.query_row([&access_key_id], |row| {
-        let (secret, token, name): (String, String, String) =
-            (row.get(0)?, row.get(1)?, row.get(2)?);
-        let (session, policy, expires): (String, Option<String>, Timestamp) =
-            (row.get(3)?, row.get(4)?, row.get(5)?);
-        Ok((secret, token, name, session, policy, expires))
+        Ok(Session {
+            secret: Secret::new(row.get::<_, String>(0)?),
+            token: Secret::new(row.get::<_, String>(1)?),
+            role: row.get(2)?,
+            session: row.get(3)?,
+            policy: row.get(4)?,
+            expires: row.get(5)?,
+            role_id: row.get(6)?,
+        })
     });
-    let Some((secret, token, name, session, policy, expires)) = found.optional()? else {
+    let Some(session) = found.optional()? else {
         return Ok(None);
     };
-    // Keys of a role that is gone are gone with it.
-    let Some((id, documents)) = iam::role_documents(t, &name)? else {
-        return Ok(None);
+    // Keys of a role that is gone are gone with it, also when there is another of its name.
+    let documents = match iam::role_documents(t, &session.role)? {
+        Some((id, documents)) if id == session.role_id => documents,
+        _ => return Ok(None),
     };
-    let policies = Policies::parse(&documents, policy.as_deref()).unwrap_or_else(|reason| {
-        log::warn!(role = name.as_str(); "a policy of the role cannot be read, so it allows nothing: {reason}");
+    let policies = Policies::parse(&documents, session.policy.as_deref()).unwrap_or_else(|reason| {
+        log::warn!(role = session.role.as_str(); "a policy of the role cannot be read, so it allows nothing: {reason}");
         Policies::default()
     });
     Ok(Some(Key {
-        secret: Secret::new(secret),
+        secret: session.secret,
         caller: Caller::Role {
-            name,
-            id,
-            session,
+            name: session.role,
+            id: session.role_id,
+            session: session.session,
             access_key_id,
             policies,
         },
-        token: Some(Secret::new(token)),
-        expires: Some(expires),
+        token: Some(session.token),
+        expires: Some(session.expires),
     }))
+}
+
+/// A row of short-lived keys.
+struct Session {
+    secret: Secret,
+    token: Secret,
+    role: String,
+    session: String,
+    policy: Option<String>,
+    expires: Timestamp,
+    role_id: String,
 }
 
 /// Who wants to take on a role.
@@ -205,13 +238,14 @@ impl Credentials {
                 }
                 t.execute("DELETE FROM account_session WHERE expires < ?1", [Timestamp::now().millis() - FORGOTTEN])?;
                 t.execute(
-                    "INSERT INTO account_session (access_key_id, secret, token, role, session, policy, expires)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT INTO account_session (access_key_id, secret, token, role, role_id, session, policy, expires)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     (
                         &access_key_id,
                         secret.reveal(),
                         token.reveal(),
                         &role.name,
+                        &role.id,
                         &request.session,
                         &request.policy,
                         expires,

@@ -17,19 +17,34 @@ pub mod users;
 pub use account::Account;
 pub use endpoints::Endpoints;
 
-use crate::pki::Pki;
+use crate::{
+    device::port::Link,
+    iot::{Jobs, Registry, Shadows},
+    pki::Pki,
+    s3::Objects,
+};
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
+use mqtt::engine::Engine;
 use std::{
     fmt,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 use store::{Database, Schema};
 
 /// The tables of every service. A new one adds its line.
-pub const SCHEMAS: &[Schema] = &[account::SCHEMA, crate::iam::SCHEMA];
+pub const SCHEMAS: &[Schema] = &[
+    account::SCHEMA,
+    crate::iam::SCHEMA,
+    crate::iot::registry::SCHEMA,
+    crate::iot::jobs::SCHEMA,
+    crate::iot::shadow::SCHEMA,
+    crate::device::provisioning::SCHEMA,
+    crate::s3::SCHEMA,
+    crate::secretsmanager::SCHEMA,
+];
 
 /// What the first start decides for good.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +65,18 @@ pub struct State {
     pub account: Account,
     /// The authority and the server's own certificate.
     pub pki: Pki,
+    /// What connections need to know of things and certificates.
+    pub registry: Registry,
+    /// Jobs and who is to do them.
+    pub jobs: Jobs,
+    /// Shadows of things.
+    pub shadows: Shadows,
+    /// The way to devices.
+    pub link: Link,
+    /// The engine, once devices are served.
+    pub engine: OnceLock<Engine>,
+    /// Contents of S3 objects.
+    pub objects: Objects,
     /// Where to reach what is served, once it is.
     pub endpoints: ArcSwap<Endpoints>,
     /// The data folder.
@@ -63,14 +90,32 @@ impl State {
         let file = folder.join("state.db");
         let database = Database::open(&file, SCHEMAS)?;
         let account = Account::open(&database, settings)?;
+        let link = Link::default();
         let pki = Pki::open(&folder.join("pki"), &settings.names)?;
+        let objects = Objects::open(&folder.join("objects"), &database)?;
         Ok(Self {
-            database,
             account,
             pki,
+            registry: Registry::new(database.clone()),
+            jobs: Jobs::new(database.clone(), link.clone()),
+            shadows: Shadows::new(database.clone(), link.clone()),
+            link,
+            engine: OnceLock::new(),
+            database,
+            objects,
             endpoints: ArcSwap::from_pointee(Endpoints::default()),
             folder: folder.to_owned(),
         })
+    }
+
+    /// [`State::open`], for what must not make a new one.
+    pub fn open_existing(folder: &Path, settings: &Settings) -> Result<Self> {
+        anyhow::ensure!(
+            folder.join("state.db").exists(),
+            "{} is no data folder of greengrass-cloud",
+            folder.display()
+        );
+        Self::open(folder, settings)
     }
 
     /// Shares it.

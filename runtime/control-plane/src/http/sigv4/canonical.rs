@@ -18,7 +18,10 @@ pub(super) fn request(
     claim: &Claim,
     payload_hash: &str,
 ) -> Result<String, SignatureError> {
-    let path = path(parts.uri.path());
+    let path = match claim.service.as_str() {
+        "s3" => path_of_s3(parts.uri.path()),
+        _ => path(parts.uri.path()),
+    };
     let query = query(parts.uri.query().unwrap_or_default());
     let headers = headers(&parts.headers, claim)?;
     Ok(format!(
@@ -26,6 +29,12 @@ pub(super) fn request(
         parts.method,
         claim.signed_headers.join(";"),
     ))
+}
+
+/// S3 takes every path as it is: keys may have empty segments and dots.
+fn path_of_s3(raw: &str) -> String {
+    let bytes: Vec<u8> = percent_decode_str(raw).collect();
+    percent_encoding::percent_encode(&bytes, ENCODED_PATH).to_string()
 }
 
 /// The path as sent, normalised, and encoded once more (which S3 alone does not do).
@@ -68,18 +77,25 @@ fn query(raw: &str) -> String {
     pairs.join("&")
 }
 
-/// The signed headers, a line each. Those that say what is asked for must be among them, or a stranger on the way could
-/// change them.
-fn headers(headers: &HeaderMap, claim: &Claim) -> Result<String, SignatureError> {
-    for name in headers.keys() {
-        let name = name.as_str();
-        let part_of_the_request = name.starts_with("x-amz-") && name != "x-amz-security-token";
-        if part_of_the_request && !claim.signed_headers.iter().any(|signed| signed == name) {
-            return Err(SignatureError::Scope(format!(
-                "Header '{name}' must be a 'SignedHeader'."
-            )));
+impl Claim {
+    /// Refuses a request with a header that says what is asked for and is not signed: a stranger on the way could have
+    /// added it.
+    pub fn covers(&self, headers: &HeaderMap) -> Result<(), SignatureError> {
+        for name in headers.keys() {
+            let name = name.as_str();
+            let part_of_the_request = name.starts_with("x-amz-") && name != "x-amz-security-token";
+            if part_of_the_request && !self.signed_headers.iter().any(|signed| signed == name) {
+                let text = format!("Header '{name}' must be a 'SignedHeader'.");
+                return Err(SignatureError::Scope(text));
+            }
         }
+        Ok(())
     }
+}
+
+/// The signed headers, a line each.
+fn headers(headers: &HeaderMap, claim: &Claim) -> Result<String, SignatureError> {
+    claim.covers(headers)?;
     let mut out = String::new();
     for name in &claim.signed_headers {
         let mut values = Vec::new();
@@ -107,6 +123,7 @@ mod tests {
         assert_eq!(path("/components/arn%3Aaws"), "/components/arn%253Aaws");
         assert_eq!(path("/components/arn:aws"), "/components/arn%3Aaws");
         assert_eq!(path("/../.."), "/");
+        assert_eq!(path_of_s3("/b/a//../%2B c:d"), "/b/a//../%2B%20c%3Ad");
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! AWS Signature Version 4, the verifying side: read what a request claims, compute what it should be, compare.
 //!
 //! The published crate for this, `aws-sigv4`, only signs, and chooses itself which headers it signs; a verifier must follow
-//! the client's choice. S3 requests are verified by `s3s`, which also knows their chunked bodies.
+//! the client's choice. Of S3's requests the head is verified here, so that all services word failures alike, and once more by `s3s`, which
+//! knows their bodies: hashed, or in signed chunks.
 //! Source of the rules: "Signing AWS API requests" in the IAM user guide.
 
 mod canonical;
 mod claim;
 mod failure;
 
-pub use claim::{Claim, MAX_SKEW};
+pub use claim::{Claim, MAX_SKEW, MAX_SKEW_S3};
 pub use failure::SignatureError;
 
 use openssl::{hash::MessageDigest, memcmp, pkey::PKey, sign::Signer};
@@ -69,18 +70,22 @@ impl Claim {
     }
 
     fn signature_of(&self, canonical: &str, secret: &str) -> String {
-        let to_sign = format!(
-            "AWS4-HMAC-SHA256\n{}\n{}\n{}",
-            self.time_text,
-            self.scope(),
-            sha256_hex(canonical.as_bytes())
-        );
-        let key = hmac_sha256(format!("AWS4{secret}").as_bytes(), self.date.as_bytes());
-        let key = hmac_sha256(&key, self.region.as_bytes());
-        let key = hmac_sha256(&key, self.service.as_bytes());
-        let key = hmac_sha256(&key, b"aws4_request");
-        hex(&hmac_sha256(&key, to_sign.as_bytes()))
+        sign(canonical, secret, &self.time_text, &self.scope())
     }
+}
+
+/// The signature of a canonical request. `scope` is `date/region/service/aws4_request`.
+pub fn sign(canonical: &str, secret: &str, time: &str, scope: &str) -> String {
+    let to_sign = format!(
+        "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
+        sha256_hex(canonical.as_bytes())
+    );
+    let key = scope
+        .split('/')
+        .fold(format!("AWS4{secret}").into_bytes(), |key, part| {
+            hmac_sha256(&key, part.as_bytes()).to_vec()
+        });
+    hex(&hmac_sha256(&key, to_sign.as_bytes()))
 }
 
 fn memcmp_eq(a: &[u8], b: &[u8]) -> bool {
