@@ -18,7 +18,7 @@ use crate::{
 };
 use bytestring::ByteString;
 use std::{
-    sync::MutexGuard,
+    sync::{Arc, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
@@ -37,6 +37,9 @@ impl<S> Connected<S> {
     /// Handles packets until the buffer is empty or something says wait.
     pub(super) fn take_packets(&mut self) -> Result<(), End> {
         let mut published = 0;
+        let seat = Arc::clone(&self.seat);
+        let _turn = seat.turn();
+        drop(self.state()?);
         let taken = self.take_some(&mut published);
         if published > 0 {
             add(&self.shared.metrics.messages_in, published);

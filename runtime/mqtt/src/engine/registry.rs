@@ -131,6 +131,7 @@ impl Shared {
         let mut vacated = None;
         let mut kept = None;
         if let Some(seat) = known {
+            let turn = seat.turn();
             let mut state = seat.lock();
             let keep = !connect.clean && state.expiry > 0;
             let stored = state.stored;
@@ -142,6 +143,7 @@ impl Shared {
             };
             state.will = None;
             drop(state);
+            drop(turn);
             if let Some(link) = &left.link {
                 let identity = Arc::clone(&link.identity);
                 self.events.emit(|| Event::Disconnected {

@@ -192,6 +192,9 @@ impl Shared {
         routing: &mut Routing,
     ) {
         let mut room = self.room();
+        // On the account before it is in a queue: a subscriber may have sent it, and given it back, at any moment after.
+        let reserved = routed.cost() * hits.seats.len();
+        add(&self.metrics.queued_bytes, reserved);
         let mut held = 0;
         for hit in hits.seats.drain(..) {
             let Hit {
@@ -223,7 +226,7 @@ impl Shared {
                 Err(why) => self.count(why),
             }
         }
-        add(&self.metrics.queued_bytes, held);
+        self.give_back(reserved - held);
     }
 
     fn count(&self, why: Dropped) {
@@ -273,9 +276,15 @@ impl Shared {
 
     /// Puts a message into one queue, apart from all others. What does not fit is counted.
     pub(crate) fn deliver_one(&self, seat: &Seat, qos: QoS, item: Item) {
-        match self.deliver(seat, qos, item, &self.room()) {
-            Ok(delivered) => add(&self.metrics.queued_bytes, delivered.held),
-            Err(why) => self.count(why),
+        let reserved = item.routed.cost();
+        let room = self.room();
+        add(&self.metrics.queued_bytes, reserved);
+        match self.deliver(seat, qos, item, &room) {
+            Ok(delivered) => self.give_back(reserved - delivered.held),
+            Err(why) => {
+                self.give_back(reserved);
+                self.count(why);
+            }
         }
     }
 
