@@ -2,7 +2,7 @@
 
 use super::{
     access::{Policy, Secrets},
-    service::Service,
+    storing::Service,
 };
 use crate::{
     http::{
