@@ -41,7 +41,8 @@ class Cloud:
 
     @staticmethod
     def ports():
-        return ["--listen-http", "127.0.0.1:0", "--listen-https", "127.0.0.1:0"]
+        names = ["http", "https", "mqtt", "devices"]
+        return [word for name in names for word in (f"--listen-{name}", "127.0.0.1:0")]
 
     def is_up(self):
         if self.process.poll() is not None:

@@ -12,6 +12,8 @@
 pub mod access;
 pub mod admin;
 pub mod commands;
+pub mod device;
+pub mod greengrassv2;
 pub mod http;
 pub mod iam;
 pub mod iot;
@@ -25,5 +27,12 @@ pub mod sts;
 
 /// Every service that is dispatched by its table. A new one adds its line here, and its tables to [`state::SCHEMAS`].
 pub fn services() -> Vec<http::Service> {
-    vec![sts::service(), iam::service(), secretsmanager::service()]
+    vec![
+        sts::service(),
+        iam::service(),
+        secretsmanager::service(),
+        iot::service(),
+        iot::data::service(),
+        iot::jobs::data::service(),
+    ]
 }

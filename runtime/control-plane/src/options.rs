@@ -118,6 +118,15 @@ pub struct Serve {
     /// REST with TLS, with a certificate of this program's own authority.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4543")]
     pub listen_https: SocketAddr,
+    /// MQTT for devices, with mutual TLS; HTTPS by ALPN.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8883")]
+    pub listen_mqtt: SocketAddr,
+    /// HTTPS for devices, with mutual TLS: data plane, credentials, discovery; MQTT by ALPN.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
+    pub listen_devices: SocketAddr,
+    /// Devices that may be connected at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    pub max_connections: usize,
     /// Serve no REST without TLS.
     #[arg(long, conflicts_with = "listen_http")]
     pub no_http: bool,

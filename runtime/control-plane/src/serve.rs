@@ -2,6 +2,7 @@
 
 use crate::{
     admin,
+    device::{Host, Listen},
     http::{Api, server},
     options::Serve,
     state::{Endpoints, Settings, State, users},
@@ -36,7 +37,19 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         false => Some(bind(options.listen_http).await?),
     };
     let https = bind(options.listen_https).await?;
+    let listen = Listen {
+        mqtt: options.listen_mqtt,
+        https: options.listen_devices,
+        connections: options.max_connections,
+    };
+    let host = Arc::new(
+        Host::start(&state, listen)
+            .await
+            .context("serving devices")?,
+    );
     let endpoints = Endpoints {
+        mqtt: Some(host.mqtt),
+        devices: Some(host.https),
         host: state.pki.names().first().cloned().unwrap_or_default(),
         http: http.as_ref().map(TcpListener::local_addr).transpose()?,
         https: Some(https.local_addr()?),
@@ -62,7 +75,12 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         shutdown.clone(),
     ));
     tasks.spawn(admin::serve(admin, Arc::clone(&state), shutdown.clone()));
-    tasks.spawn(renew(Arc::clone(&state), acceptor, shutdown.clone()));
+    tasks.spawn(renew(
+        Arc::clone(&state),
+        acceptor,
+        Arc::clone(&host),
+        shutdown.clone(),
+    ));
     announce(&state, &endpoints)?;
 
     let mut failed = false;
@@ -71,6 +89,7 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         failed |= ended.is_err() || !shutdown.is_cancelled();
         shutdown.cancel();
     }
+    host.stop().await;
     let database = state.database.clone();
     tokio::task::spawn_blocking(move || database.shut_down()).await?;
     anyhow::ensure!(
@@ -87,16 +106,23 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Shows a new certificate to those who connect from now on.
-async fn renew(state: Arc<State>, acceptor: server::Tls, shutdown: CancellationToken) {
+async fn renew(
+    state: Arc<State>,
+    acceptor: server::Tls,
+    host: Arc<Host>,
+    shutdown: CancellationToken,
+) {
     while shutdown
         .run_until_cancelled(tokio::time::sleep(RENEWAL))
         .await
         .is_some()
     {
-        let renewed = state
-            .pki
-            .renew()
-            .and_then(|renewed| Ok((renewed, state.pki.acceptor()?)));
+        let renewed = state.pki.renew().and_then(|renewed| {
+            if renewed {
+                host.renew(&state.pki)?;
+            }
+            Ok((renewed, state.pki.acceptor()?))
+        });
         match renewed {
             Ok((true, new)) => acceptor.store(Arc::new(new)),
             Ok((false, _)) => {}
@@ -123,6 +149,15 @@ fn announce(state: &State, endpoints: &Endpoints) -> Result<()> {
             https.port(),
             state.pki.ca_file().display()
         );
+    }
+    for (what, address) in [("MQTT  ", endpoints.mqtt), ("HTTPS ", endpoints.devices)] {
+        if let Some(address) = address {
+            println!(
+                "  {what} {}:{}   for devices, with their certificates",
+                endpoints.host,
+                address.port()
+            );
+        }
     }
     if account.new && std::io::stdout().is_terminal() {
         let key = state

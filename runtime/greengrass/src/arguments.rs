@@ -21,6 +21,8 @@ pub enum Command {
     Nucleus(Nucleus),
     /// The launcher alone: starts and stops component processes for the nucleus. The only role that is root.
     Launcher(Launcher),
+    /// The MQTT broker alone, by a configuration file.
+    Broker(Broker),
     /// The command line; the same as greengrass-cli.
     #[command(disable_help_flag = true)]
     Cli {
@@ -104,4 +106,26 @@ pub struct Launcher {
     /// Let the nucleus reboot this machine.
     #[arg(long)]
     pub allow_reboot: bool,
+}
+
+/// `greengrass broker`.
+#[derive(Args, Debug, Clone)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Broker {
+    /// Instead of serving.
+    #[command(subcommand)]
+    pub command: Option<BrokerCommand>,
+    /// The configuration: listeners, certificates, users, rules, limits.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub config: Option<PathBuf>,
+    /// Only check the configuration and the files it names.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// What the broker's program does besides.
+#[derive(Subcommand, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerCommand {
+    /// Read a password from standard input and print its hash for the configuration.
+    HashPassword,
 }

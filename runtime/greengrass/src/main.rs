@@ -1,8 +1,9 @@
 //! The device program. One file, several roles: `greengrass run` has them all in one process, `greengrass nucleus` and
-//! `greengrass launcher` are the roles of the appliance, and under the name `greengrass-cli` (or `ggl-cli`, or as
+//! `greengrass launcher` are the roles of the appliance, `greengrass broker` is the MQTT engine alone, and under the name `greengrass-cli` (or `ggl-cli`, or as
 //! `greengrass cli`) it is the command line.
 
 mod arguments;
+mod broker;
 mod exit;
 mod memory;
 mod nucleus;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Run(options) => roles::run(&options),
         Command::Nucleus(options) => roles::nucleus(options),
         Command::Launcher(options) => roles::launcher(options),
+        Command::Broker(options) => broker::run(&options),
         Command::Cli { .. } => unreachable!("handled above"),
     };
     match run {

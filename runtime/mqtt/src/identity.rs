@@ -37,15 +37,17 @@ impl Certificate {
         let der = x509.to_der()?;
         let names = x509.subject_alt_names();
         let names = names.iter().flatten();
+        let mut alternative_names: Vec<String> = names
+            .filter_map(|name| name.dnsname().or_else(|| name.uri()))
+            .map(str::to_owned)
+            .collect();
+        alternative_names.shrink_to_fit();
         let serial = x509.serial_number().to_bn()?.to_hex_str()?;
         Ok(Self {
             fingerprint: fingerprint(&der),
             common_name: (x509.subject_name().entries_by_nid(Nid::COMMONNAME).next())
                 .and_then(|entry| text(entry.data())),
-            alternative_names: names
-                .filter_map(|name| name.dnsname().or_else(|| name.uri()))
-                .map(str::to_owned)
-                .collect(),
+            alternative_names,
             issuer: distinguished_name(x509.issuer_name()),
             serial: serial.to_ascii_lowercase(),
             der,
@@ -93,6 +95,8 @@ pub(crate) fn distinguished_name(name: &X509NameRef) -> String {
             all.push(c);
         }
     }
+    // Kept for as long as a connection lives.
+    all.shrink_to_fit();
     all
 }
 

@@ -1,4 +1,28 @@
 //! What a client may do: asked on CONNECT, PUBLISH (also of a will and of retained messages) and SUBSCRIBE.
+//!
+//! What a denial does. AWS IoT answers with 0x87 wherever MQTT 5 has a place for it and closes 3.1.1 connections on a denied PUBLISH;
+//! so do we. Where we differ from it the last column says how.
+//!
+//! | denied | 3.1.1 | 5 | AWS IoT otherwise |
+//! |---|---|---|---|
+//! | CONNECT: [`ConnectRefusal::BadCredentials`] | CONNACK 4, closed | CONNACK 0x86, closed | |
+//! | CONNECT: [`ConnectRefusal::NotAuthorized`] | CONNACK 5, closed | CONNACK 0x87, closed | |
+//! | CONNECT: [`ConnectRefusal::ClientIdNotAllowed`] | CONNACK 2, closed | CONNACK 0x85, closed | a client id that a policy does not allow is 5 and 0x87: a policy like AWS IoT's answers `NotAuthorized` |
+//! | CONNECT: [`ConnectRefusal::Busy`] | CONNACK 3, closed | CONNACK 0x89, closed | 0x97 for its quotas |
+//! | CONNECT: [`ConnectRefusal::Banned`] | CONNACK 5, closed | CONNACK 0x8A, closed | does not have it |
+//! | the will, at CONNECT | CONNACK 5, closed | CONNACK 0x87, closed | |
+//! | the will, when it is due | not published | not published | |
+//! | PUBLISH, QoS 0 | closed | DISCONNECT 0x87, closed | |
+//! | PUBLISH, QoS 1 | closed | PUBACK 0x87, stays open | |
+//! | PUBLISH, QoS 2 | closed | PUBREC 0x87, stays open | has no QoS 2 |
+//! | a filter of SUBSCRIBE | 0x80 in its place of SUBACK | 0x87 in its place of SUBACK | |
+//! | a message for a granted filter ([`Policy::receive`]) | not sent, counted | not sent, counted | |
+//! | a subscription, after the policy has changed | removed | removed | |
+//! | the connection, after the policy has changed ([`Policy::keep`]) | closed, will published | DISCONNECT 0x87, closed, will published | |
+//!
+//! MQTT 3.1.1 cannot refuse a message: to acknowledge it would be a lie, and not to would make the client send it again for ever
+//! (section 3.3.5.2 leaves exactly these: acknowledge or close). Every denial is counted in [`crate::engine::Metrics`] and logged with
+//! client and topic.
 
 use crate::{Identity, QoS};
 use async_trait::async_trait;
@@ -52,6 +76,11 @@ pub trait Policy: Send + Sync + 'static {
         true
     }
 
+    /// Whether [`Policy::receive`] is to be asked at all: a policy that never denies it saves a look-up for each delivery.
+    fn asks_receive(&self) -> bool {
+        true
+    }
+
     /// May `who` still be connected after the policy changed?
     fn keep(&self, _who: &Identity) -> bool {
         true
@@ -79,5 +108,9 @@ impl Policy for AllowAll {
 
     fn subscribe(&self, _who: &Identity, _filter: &str, _qos: QoS) -> bool {
         true
+    }
+
+    fn asks_receive(&self) -> bool {
+        false
     }
 }

@@ -1,4 +1,5 @@
 //! Everything that a client must not send, with the reason code that it is told.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod codec_support;
 

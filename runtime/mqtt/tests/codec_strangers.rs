@@ -1,4 +1,5 @@
 //! Bytes of strangers: whatever comes, in whatever pieces, the codec neither panics nor stands still.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod codec_support;
 

@@ -157,6 +157,19 @@ impl Database {
         block_on(self.read(work))
     }
 
+    /// Runs `work` outside of any transaction, for upkeep that cannot be done within one (VACUUM, checkpoints, settings).
+    /// Blocks the calling thread.
+    pub fn maintain_blocking<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        block_on(self.run(|connection| work(connection)))
+    }
+
     /// Gives up this handle; if it was the last one, waits until the file is closed.
     pub fn close(self) {
         let Self { jobs, thread } = self;

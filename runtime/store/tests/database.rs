@@ -157,6 +157,17 @@ fn the_file_is_private_and_closing_leaves_it_whole() {
 }
 
 #[test]
+fn upkeep_runs_outside_of_any_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("state.db"), &[NUMBERS]).unwrap();
+    insert(&database, 1).unwrap();
+    database
+        .maintain_blocking(|connection| Ok::<_, StoreError>(connection.execute_batch("VACUUM")?))
+        .unwrap();
+    assert_eq!(count(&database), 1);
+}
+
+#[test]
 fn a_second_opener_is_told_that_the_file_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");

@@ -11,6 +11,10 @@ pub struct Endpoints {
     pub http: Option<SocketAddr>,
     /// REST with TLS.
     pub https: Option<SocketAddr>,
+    /// MQTT for devices.
+    pub mqtt: Option<SocketAddr>,
+    /// HTTPS for devices.
+    pub devices: Option<SocketAddr>,
 }
 
 impl Endpoints {

@@ -17,14 +17,20 @@ pub mod users;
 pub use account::Account;
 pub use endpoints::Endpoints;
 
-use crate::{pki::Pki, s3::Objects};
+use crate::{
+    device::port::Link,
+    iot::{Jobs, Registry, Shadows},
+    pki::Pki,
+    s3::Objects,
+};
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
+use mqtt::engine::Engine;
 use std::{
     fmt,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 use store::{Database, Schema};
 
@@ -32,6 +38,10 @@ use store::{Database, Schema};
 pub const SCHEMAS: &[Schema] = &[
     account::SCHEMA,
     crate::iam::SCHEMA,
+    crate::iot::registry::SCHEMA,
+    crate::iot::jobs::SCHEMA,
+    crate::iot::shadow::SCHEMA,
+    crate::device::provisioning::SCHEMA,
     crate::s3::SCHEMA,
     crate::secretsmanager::SCHEMA,
 ];
@@ -55,6 +65,16 @@ pub struct State {
     pub account: Account,
     /// The authority and the server's own certificate.
     pub pki: Pki,
+    /// What connections need to know of things and certificates.
+    pub registry: Registry,
+    /// Jobs and who is to do them.
+    pub jobs: Jobs,
+    /// Shadows of things.
+    pub shadows: Shadows,
+    /// The way to devices.
+    pub link: Link,
+    /// The engine, once devices are served.
+    pub engine: OnceLock<Engine>,
     /// Contents of S3 objects.
     pub objects: Objects,
     /// Where to reach what is served, once it is.
@@ -76,13 +96,19 @@ impl State {
         private_folder(folder)?;
         let database = Database::open(&file, SCHEMAS)?;
         let account = Account::open(&database, settings)?;
+        let link = Link::default();
         let pki = Pki::open(&folder.join("pki"), &settings.names)?;
         let objects = Objects::open(&folder.join("objects"), &database)?;
         Ok(Self {
-            objects,
-            database,
             account,
             pki,
+            registry: Registry::new(database.clone()),
+            jobs: Jobs::new(database.clone(), link.clone()),
+            shadows: Shadows::new(database.clone(), link.clone()),
+            link,
+            engine: OnceLock::new(),
+            database,
+            objects,
             endpoints: ArcSwap::from_pointee(Endpoints::default()),
             folder: folder.to_owned(),
         })

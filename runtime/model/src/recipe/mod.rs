@@ -23,7 +23,7 @@ pub use artifact::{Access, Artifact, Permission, Unarchive};
 pub use lifecycle::{RawLifecycle, RawStep, Scalar, StepName};
 pub use node::{Node, NodeKind, Position};
 pub use problem::{Problem, RecipeErrors};
-pub use read::document;
+pub use read::{document, tree};
 pub use resolve::{StepError, StepErrors};
 pub use select::{NoManifest, Selected};
 

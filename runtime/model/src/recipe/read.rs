@@ -76,13 +76,18 @@ pub(crate) fn parse(
 
 /// Reads any YAML or JSON document, with the bounds, leniency and positions in errors that recipes have.
 pub fn document(text: &str, source_name: &str) -> Result<Value, RecipeErrors> {
+    tree(text, source_name).map(|root| root.to_value())
+}
+
+/// As [`document`], with the place of each value kept, for readers that complain about values by line.
+pub fn tree(text: &str, source_name: &str) -> Result<Node, RecipeErrors> {
     let mut notes = Notes::default();
     let root = syntax(text, source_name, &mut notes);
     if let Some(root) = &root {
         notes.doubled_keys(root, "");
     }
     match root {
-        Some(root) if notes.errors.is_empty() => Ok(root.to_value()),
+        Some(root) if notes.errors.is_empty() => Ok(root),
         _ => Err(RecipeErrors {
             source_name: source_name.to_owned(),
             errors: notes.errors,

@@ -62,11 +62,10 @@ impl Schedule {
         self.cuts = match ending {
             Ending::TakenOver => self.cuts.max(CUTS_OF_A_DUPLICATE),
             Ending::Cut(lasted) if lasted < AT_ONCE => self.cuts.saturating_add(1),
-            // A failed dial between two cuts says nothing about the client id.
-            Ending::NotConnected => self.cuts,
-            Ending::Cut(_) | Ending::Stated(_) => 0,
+            // A server that is away explains the cut before.
+            Ending::NotConnected | Ending::Cut(_) | Ending::Stated(_) => 0,
         };
-        let duplicate = self.cuts >= CUTS_OF_A_DUPLICATE && ending != Ending::NotConnected;
+        let duplicate = self.cuts >= CUTS_OF_A_DUPLICATE;
         let doubled = 2_u32.checked_pow(self.failures).unwrap_or(u32::MAX);
         let bound = self.settings.initial.saturating_mul(doubled);
         let bound = bound.min(self.settings.max);
@@ -140,11 +139,20 @@ mod tests {
         let cut = Ending::Cut(Duration::from_millis(300));
         assert!(!schedule.next(cut, 0).duplicate_client_id);
         assert!(!schedule.next(cut, 0).duplicate_client_id);
-        assert!(!schedule.next(Ending::NotConnected, 0).duplicate_client_id);
         assert!(schedule.next(cut, 0).duplicate_client_id);
         let lasting = Ending::Cut(Duration::from_secs(60));
         assert!(!schedule.next(lasting, 0).duplicate_client_id);
         assert!(!schedule.next(cut, 0).duplicate_client_id);
+    }
+
+    #[test]
+    fn cuts_by_a_server_that_is_away_afterwards_do_not() {
+        let mut schedule = schedule();
+        for _ in 0..9 {
+            let cut = Ending::Cut(Duration::from_millis(300));
+            assert!(!schedule.next(cut, 0).duplicate_client_id);
+            assert!(!schedule.next(Ending::NotConnected, 0).duplicate_client_id);
+        }
     }
 
     proptest! {

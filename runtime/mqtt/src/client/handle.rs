@@ -3,14 +3,16 @@
 use super::{
     Status,
     error::{PubAck, PublishError, SubscribeError},
-    filter,
     journal::{Journal, NoJournal},
     net::Dial,
     options::{Options, SubscribeOptions, WhenOffline},
     queue::{Bell, Item, Queue, Receipt, SubscriberId},
     task::{Control, Outbound, Task},
 };
-use crate::{Message, Properties, QoS};
+use crate::{
+    Message, Properties, QoS,
+    topic::{Filter, check_name},
+};
 use bytestring::ByteString;
 use std::{
     pin::Pin,
@@ -58,7 +60,10 @@ impl Client {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (publishes, from_publishers) = mpsc::channel(options.publish_queue.max(1));
         let (control, from_callers) = mpsc::channel(16);
-        let (status, watched) = watch::channel(Status::Connecting { attempt: 1 });
+        let (status, watched) = watch::channel(Status::Connecting {
+            attempt: 1,
+            after: None,
+        });
         let bell = Arc::new(Bell::default());
         let shared = Shared {
             publishes,
@@ -134,7 +139,8 @@ impl Client {
     }
 
     /// Subscribes and waits until the server has granted it. Filters that are subscribed to already are shared: no packet is
-    /// sent, and retained messages, which come with the first SUBSCRIBE, are not sent again.
+    /// sent unless a higher QoS is asked for, the other options are the first one's, and retained messages, which come with
+    /// SUBSCRIBE, are not sent again.
     ///
     /// Survives reconnects. A message that matches several overlapping filters may come once for each of them.
     pub async fn subscribe(
@@ -144,11 +150,11 @@ impl Client {
     ) -> Result<Subscription, SubscribeError> {
         let filter = filter.into();
         let options = options.into();
-        if !filter::is_filter(&filter) {
+        if Filter::parse(&filter).is_err() {
             return Err(SubscribeError::InvalidFilter(filter));
         }
         let bell = Arc::clone(&self.shared.bell);
-        let queue = Arc::new(Queue::new(options.queue, options.queue_bytes, bell));
+        let queue = Arc::new(Queue::new(&options, bell));
         let id = self.shared.next_subscriber.fetch_add(1, Ordering::Relaxed);
         // From here on a dropped future takes the subscription back.
         let mut subscription = Subscription {
@@ -190,7 +196,7 @@ impl Client {
 }
 
 fn check(message: &Message, maximum_payload: usize) -> Result<(), PublishError> {
-    if !filter::is_topic_name(&message.topic) {
+    if check_name(&message.topic).is_err() {
         return Err(PublishError::Invalid("its topic is not a topic name"));
     }
     let size = message.payload.len();
@@ -212,7 +218,7 @@ fn wrong_property(properties: &Properties) -> Option<&'static str> {
             properties
                 .response_topic
                 .as_ref()
-                .is_some_and(|topic| !filter::is_topic_name(topic)),
+                .is_some_and(|topic| check_name(topic).is_err()),
             "its response topic is not a topic name",
         ),
         (

@@ -73,14 +73,17 @@ impl Incoming {
         }
     }
 
-    /// A connection is there.
-    pub fn connected(&mut self, session_present: bool) {
+    /// The connection is gone: nothing can be answered until the server sends it again.
+    pub fn disconnected(&mut self) {
         self.aliases.fill(None);
-        if session_present {
-            for held in self.held.values_mut() {
-                held.live = false;
-            }
-        } else {
+        for held in self.held.values_mut() {
+            held.live = false;
+        }
+    }
+
+    /// A connection is there; without the old session the server has forgotten what it sent.
+    pub fn connected(&mut self, session_present: bool) {
+        if !session_present {
             self.held.clear();
         }
     }

@@ -10,8 +10,8 @@ use std::io;
 /// Called by the client's task between packets: an implementation that writes to a disk hands that to a thread of its own,
 /// or is quick.
 pub trait Journal: Send + 'static {
-    /// A QoS 1 or 2 message goes out for the first time, or anew under another id because the server lost the session.
-    /// `tag` is what the publisher gave, for finding the record. An error keeps the message from being sent.
+    /// A QoS 1 or 2 message goes out for the first time. It keeps its id when it is sent again, also when the server has lost
+    /// the session. `tag` is what the publisher gave, for finding the record. An error keeps the message from being sent.
     fn sending(&mut self, id: PacketId, message: &Message, tag: Option<u64>) -> io::Result<()>;
 
     /// PUBREC has come: the server owns the QoS 2 message, only its packet id is still to be released.

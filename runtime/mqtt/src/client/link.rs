@@ -86,7 +86,9 @@ impl Link {
                 server_reference: ack.server_reference,
             });
         }
-        let granted = ack.granted(options);
+        let mut granted = ack.granted(options);
+        // A server that was told to forget the session cannot have kept it.
+        granted.session_present &= !clean;
         link.aliases.most = granted.topic_alias_maximum.min(options.topic_aliases);
         link.granted = Arc::new(granted);
         link.since = Instant::now();
@@ -243,10 +245,9 @@ impl Link {
             return None;
         }
         match self.pinged {
-            // Nothing is read, so nothing can have been answered.
-            Some(_) if self.paused => None,
+            // Nothing is read, so nothing can have been answered; the server still wants to hear from us.
+            _ if self.paused => Some(self.last_sent + keep_alive),
             Some(pinged) => Some(pinged + self.ping),
-            None if self.paused => Some(self.last_sent + keep_alive),
             None => Some(self.last_sent.min(self.last_received) + keep_alive),
         }
     }
@@ -256,11 +257,13 @@ impl Link {
         if self.due().is_none_or(|due| due > now) {
             return Ok(());
         }
-        if self.pinged.is_some() {
+        if self.pinged.is_some() && !self.paused {
             return Err(Cause::PingTimeout(self.ping));
         }
         Encoder::pingreq(&mut self.out);
         self.pinged = Some(now);
+        // Even if it cannot be written yet, one is enough.
+        self.last_sent = now;
         Ok(())
     }
 

@@ -25,7 +25,6 @@
 
 mod back_off;
 mod error;
-mod filter;
 mod handle;
 mod incoming;
 mod journal;

@@ -107,8 +107,6 @@ pub struct Timeouts {
     pub connack: Duration,
     /// From PINGREQ to a sign of life.
     pub ping: Duration,
-    /// How long a subscription that takes nothing is waited for before QoS 0 messages to it are dropped.
-    pub slow_consumer: Duration,
     /// How long messages of a kept session that nobody subscribed to yet are kept before they are acknowledged and dropped.
     pub unclaimed: Duration,
     /// How long writing DISCONNECT and closing may take.
@@ -122,7 +120,6 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(10),
             connack: Duration::from_secs(10),
             ping: Duration::from_secs(30),
-            slow_consumer: Duration::from_millis(500),
             unclaimed: Duration::from_secs(30),
             close: Duration::from_secs(2),
         }
@@ -179,6 +176,9 @@ pub struct SubscribeOptions {
     pub queue: usize,
     /// How many bytes of payload wait for the consumer before it pushes back.
     pub queue_bytes: usize,
+    /// How long a full queue holds up the connection, with all its messages and acknowledgements, before QoS 0 messages to
+    /// it are dropped; starts anew when the consumer takes one. Zero: they are dropped at once.
+    pub patience: Duration,
 }
 
 impl From<QoS> for SubscribeOptions {
@@ -190,6 +190,7 @@ impl From<QoS> for SubscribeOptions {
             retain_handling: RetainHandling::Always,
             queue: 64,
             queue_bytes: 256 * 1024,
+            patience: Duration::from_millis(500),
         }
     }
 }

@@ -234,3 +234,158 @@ impl<W> Outgoing<W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a step does; ids are chosen among those under way.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Publish(QoS),
+        PubAck(usize),
+        PubRec(usize),
+        PubComp(usize),
+        Request,
+        Reconnect(bool, u16),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => prop_oneof![Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)].prop_map(Step::Publish),
+            2 => any::<usize>().prop_map(Step::PubAck),
+            2 => any::<usize>().prop_map(Step::PubRec),
+            2 => any::<usize>().prop_map(Step::PubComp),
+            1 => Just(Step::Request),
+            1 => (any::<bool>(), 1..6_u16).prop_map(|(present, window)| Step::Reconnect(present, window)),
+        ]
+    }
+
+    /// A message under way, as the model sees it.
+    #[derive(Debug)]
+    struct Known {
+        number: usize,
+        id: PacketId,
+        qos: QoS,
+        released: bool,
+        /// On this connection.
+        on_wire: bool,
+    }
+
+    fn message(number: usize, qos: QoS) -> Message {
+        Message {
+            topic: number.to_string().into(),
+            payload: bytes::Bytes::new(),
+            qos,
+            retain: false,
+            expires: None,
+            properties: None,
+        }
+    }
+
+    proptest! {
+        /// Whatever comes, every message ends exactly once, ids are never shared, the window holds, and what is sent again
+        /// keeps its order.
+        #[test]
+        fn messages_end_once_within_the_window_and_in_order(steps in proptest::collection::vec(step(), 1..80)) {
+            let mut outgoing = Outgoing::<usize>::new();
+            outgoing.connected(false, 3);
+            let mut window = 3;
+            let mut known: Vec<Known> = Vec::new();
+            let mut requests = HashSet::new();
+            let mut count = 0;
+            for step in steps {
+                match step {
+                    Step::Publish(qos) => {
+                        let on_wire = known.iter().filter(|known| known.on_wire).count();
+                        let room = known.iter().all(|known| known.on_wire) && on_wire < window;
+                        prop_assert_eq!(outgoing.has_room(), room);
+                        if room {
+                            let id = outgoing.start(message(count, qos), None, count);
+                            prop_assert!(known.iter().all(|known| known.id != id) && !requests.contains(&id));
+                            known.push(Known { number: count, id, qos, released: false, on_wire: true });
+                            count += 1;
+                        }
+                    }
+                    Step::PubAck(pick) if !known.is_empty() => {
+                        let at = pick % known.len();
+                        let result = outgoing.puback(known[at].id);
+                        if known[at].qos == QoS::ExactlyOnce {
+                            prop_assert!(result.is_err());
+                        } else {
+                            prop_assert_eq!(result.unwrap().unwrap().waiter, known.remove(at).number);
+                        }
+                    }
+                    Step::PubRec(pick) if !known.is_empty() => {
+                        let at = pick % known.len();
+                        match outgoing.pubrec(known[at].id, false) {
+                            Ok(Received::Release) => known[at].released = true,
+                            Err(_) => prop_assert_eq!(known[at].qos, QoS::AtLeastOnce),
+                            other => prop_assert!(false, "{:?}", other),
+                        }
+                    }
+                    Step::PubComp(pick) if !known.is_empty() => {
+                        let at = pick % known.len();
+                        let result = outgoing.pubcomp(known[at].id);
+                        if known[at].released {
+                            prop_assert_eq!(result.unwrap().unwrap().waiter, known.remove(at).number);
+                        } else {
+                            prop_assert!(result.is_err());
+                        }
+                    }
+                    Step::Request => {
+                        let id = outgoing.request();
+                        prop_assert!(known.iter().all(|known| known.id != id) && requests.insert(id));
+                    }
+                    Step::Reconnect(present, new) => {
+                        window = new.into();
+                        requests.clear();
+                        let mut done: Vec<usize> = outgoing.connected(present, new).into_iter().map(|(_, f)| f.waiter).collect();
+                        done.sort_unstable();
+                        let over = |known: &Known| !present && known.released;
+                        let expected: Vec<usize> = known.iter().filter(|k| over(k)).map(|k| k.number).collect();
+                        prop_assert_eq!(done, expected);
+                        known.retain(|known| !over(known));
+                        for known in &mut known {
+                            known.on_wire = false;
+                        }
+                    }
+                    _ => {}
+                }
+                // What there is room for is sent again, oldest first.
+                while let Some(again) = outgoing.again() {
+                    let next = known.iter_mut().find(|known| !known.on_wire).unwrap();
+                    next.on_wire = true;
+                    match again {
+                        Again::Publish { id, .. } => prop_assert!(id == next.id && !next.released),
+                        Again::Release(id) => prop_assert!(id == next.id && next.released),
+                    }
+                }
+                let on_wire = known.iter().filter(|known| known.on_wire).count();
+                prop_assert!(on_wire <= window.max(3));
+                prop_assert_eq!(outgoing.is_empty(), known.is_empty());
+            }
+            let mut left: Vec<usize> = outgoing.drain().into_iter().map(|(_, flight)| flight.waiter).collect();
+            left.sort_unstable();
+            prop_assert_eq!(left, known.iter().map(|known| known.number).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_message_is_a_duplicate_only_within_the_session_it_was_sent_in() {
+        let mut outgoing = Outgoing::new();
+        outgoing.connected(false, 10);
+        let id = outgoing.start(message(1, QoS::AtLeastOnce), None, ());
+        for (present, dup) in [(true, true), (true, true), (false, false), (true, true)] {
+            outgoing.connected(present, 10);
+            assert_eq!(outgoing.again(), Some(Again::Publish { id, dup }));
+            assert_eq!(outgoing.again(), None);
+        }
+        // Not reached in one connection, not a duplicate in the next.
+        outgoing.connected(false, 0);
+        assert_eq!(outgoing.again(), None);
+        outgoing.connected(true, 1);
+        assert_eq!(outgoing.again(), Some(Again::Publish { id, dup: false }));
+    }
+}

@@ -1,6 +1,6 @@
 //! Between the task and the consumers: a queue for each subscription, and the bell by which consumers call the task.
 
-use super::{SubscribeError, incoming::Token};
+use super::{SubscribeError, SubscribeOptions, incoming::Token};
 use crate::Message;
 use std::{
     collections::VecDeque,
@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::Notify;
 
@@ -96,6 +97,8 @@ pub struct Queue {
     bell: Arc<Bell>,
     limit: usize,
     limit_bytes: usize,
+    /// How long it is waited for.
+    pub patience: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -122,13 +125,14 @@ pub enum Pushed {
 }
 
 impl Queue {
-    pub fn new(limit: usize, limit_bytes: usize, bell: Arc<Bell>) -> Self {
+    pub fn new(options: &SubscribeOptions, bell: Arc<Bell>) -> Self {
         Self {
             state: Mutex::default(),
             filled: Notify::new(),
             bell,
-            limit: limit.max(1),
-            limit_bytes,
+            limit: options.queue.max(1),
+            limit_bytes: options.queue_bytes,
+            patience: options.patience,
         }
     }
 

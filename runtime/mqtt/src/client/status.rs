@@ -11,6 +11,8 @@ pub enum Status {
     Connecting {
         /// The try.
         attempt: u32,
+        /// Why the one before, or the last connection, ended.
+        after: Option<Arc<Cause>>,
     },
     /// Connected; what the server granted.
     Connected(Arc<Connected>),

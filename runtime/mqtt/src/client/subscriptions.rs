@@ -1,7 +1,7 @@
 //! What is subscribed to: filters counted by their subscribers, and what the server is still to be told. No I/O.
 
 use super::{
-    Reason, SubscribeError, filter,
+    Reason, SubscribeError,
     options::SubscribeOptions,
     queue::{Queue, SubscriberId},
     wire::WireError,
@@ -9,6 +9,7 @@ use super::{
 use crate::{
     QoS,
     packet::{PacketId, SubscribeFilter},
+    topic::{self, Filter},
 };
 use bytestring::ByteString;
 use std::{
@@ -83,7 +84,7 @@ impl Subscriptions {
             return;
         }
         // A reply that nobody waits for needs nobody.
-        if !filter::is_filter(&filter) {
+        if Filter::parse(&filter).is_err() {
             let _ = reply.send(Err(SubscribeError::InvalidFilter(filter)));
             return;
         }
@@ -138,7 +139,7 @@ impl Subscriptions {
     pub fn matching(&self, topic: &str) -> Vec<(SubscriberId, Arc<Queue>)> {
         let entries = self.entries.iter();
         entries
-            .filter(|(filter, _)| filter::matches(filter, topic))
+            .filter(|(filter, _)| matches(filter, topic))
             .flat_map(|(_, entry)| entry.members.iter().cloned())
             .collect()
     }
@@ -170,7 +171,7 @@ impl Subscriptions {
                 filters.push(SubscribeFilter {
                     filter: filter.clone(),
                     qos: entry.options.qos,
-                    no_local: entry.options.no_local && !filter::is_shared(filter),
+                    no_local: entry.options.no_local && !is_shared(filter),
                     retain_as_published: entry.options.retain_as_published,
                     retain_handling: entry.options.retain_handling,
                 });
@@ -307,4 +308,14 @@ impl Subscriptions {
             }
         }
     }
+}
+
+/// Whether a message on `topic` comes by the subscription `filter`, which is valid and may be shared.
+pub fn matches(filter: &str, topic: &str) -> bool {
+    Filter::parse(filter).is_ok_and(|filter| topic::matches(filter.filter, topic))
+}
+
+/// No Local on a shared subscription is a protocol error (MQTT 5, 3.8.3.1).
+fn is_shared(filter: &str) -> bool {
+    Filter::parse(filter).is_ok_and(|filter| filter.group.is_some())
 }

@@ -126,9 +126,13 @@ impl Task {
 
     /// Until it is told to stop.
     pub async fn run(mut self) {
+        let mut after = None;
         loop {
             let attempt = self.schedule.failures().saturating_add(1);
-            self.status.send_replace(Status::Connecting { attempt });
+            self.status.send_replace(Status::Connecting {
+                attempt,
+                after: after.take(),
+            });
             let dialed = dial(Arc::clone(&self.dialer), self.options.clone(), self.clean());
             let Some(dialed) = self.offline_until(dialed).await else {
                 break;
@@ -152,8 +156,10 @@ impl Task {
                 duplicate_client_id = wait.duplicate_client_id;
                 "Not connected to the MQTT server"
             );
+            let cause = Arc::new(cause);
+            after = Some(Arc::clone(&cause));
             self.status.send_replace(Status::Disconnected {
-                cause: Arc::new(cause),
+                cause,
                 retry_in: wait.delay,
                 duplicate_client_id: wait.duplicate_client_id,
             });

@@ -17,21 +17,40 @@
 //! ```
 
 mod api;
+mod clock;
+mod connect;
+mod connection;
+mod deliver;
+mod durable;
 mod events;
+mod hold;
+mod load;
 mod metrics;
 mod options;
+mod packets;
+mod policy_cache;
+mod registry;
+mod route;
+mod scratch;
+mod seat;
+mod spill;
+mod subscribe;
 
-use crate::{Certificate, Policy};
-use std::{net::SocketAddr, sync::Arc};
+use crate::{Certificate, Policy, topic::Retained};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicUsize},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-pub use crate::bus::{Delivery, Subscription};
+pub use crate::bus::{Acknowledgement, Delivery, Subscription};
 pub use api::{Client, PublishError, StartError, SubscribeError};
 pub use events::{DisconnectCause, Event, Events};
 pub use metrics::Metrics;
 pub use options::Options;
 
-/// The durable store; `None` is memory mode.
-pub type Store = std::convert::Infallible;
+pub use crate::store::{Loaded, Store};
 
 /// The other end of a stream, as the front knows it.
 #[derive(Clone, Debug, Default)]
@@ -48,9 +67,21 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
+/// What all connections share.
 pub(crate) struct Shared {
-    options: Options,
-    policy: Arc<dyn Policy>,
-    metrics: metrics::Counters,
-    events: events::EventSink,
+    pub options: Options,
+    pub policy: Arc<dyn Policy>,
+    pub metrics: metrics::Counters,
+    pub events: events::EventSink,
+    pub registry: Mutex<registry::Registry>,
+    pub subscriptions: RwLock<route::Tree>,
+    pub retained: RwLock<Retained>,
+    pub clock: clock::Clock,
+    pub durable: durable::Durable,
+    pub bus: Arc<crate::bus::Bus>,
+    /// Follows the policy's revision.
+    pub revision: AtomicUsize,
+    pub stop: CancellationToken,
+    /// Told of every departure; stop waits for it.
+    pub departed: Notify,
 }

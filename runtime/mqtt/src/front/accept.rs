@@ -106,47 +106,48 @@ fn admit(tcp: TcpStream, address: SocketAddr, door: &Arc<Door>, shared: &Arc<Sha
         // Dropping the socket closes it: the client learns at once, and nothing is spent on it.
         Err(why) => return failed(shared, door, address, &Failed(why, why.to_string())),
     };
-    let (task_door, task_shared) = (door.clone(), shared.clone());
-    shared
-        .connections
-        .spawn(connection(tcp, address, place, task_door, task_shared));
+    // What lives as long as the connection is this small future; all of the handshake's state is boxed and freed with it.
+    let arriving = Box::pin(arrive(tcp, address, place, door.clone(), shared.clone()));
+    let cutting = shared.cutting.clone();
+    shared.connections.spawn(async move {
+        if let Some((serving, _place)) = arriving.await {
+            tokio::select! {
+                biased;
+                () = cutting.cancelled() => {}
+                () = serving => {}
+            }
+        }
+    });
 }
 
-/// A connection's whole life. What the handshake needs is boxed and freed with it: the task itself stays small.
-async fn connection(
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The handshake within its time; what serves the connection, or `None` when it failed.
+async fn arrive(
     tcp: TcpStream,
     address: SocketAddr,
     place: Place,
     door: Arc<Door>,
     shared: Arc<Shared>,
-) {
-    let handler = {
-        let established = establish(tcp, address, &place, &door, &shared);
-        let limit = shared.limits.handshake_time;
-        let bounded: Pin<Box<dyn Future<Output = _> + Send>> =
-            Box::pin(timeout(limit, established));
-        tokio::select! {
-            biased;
-            () = shared.closing.cancelled() => return,
-            established = bounded => match established {
-                Ok(Ok(handler)) => handler,
-                Ok(Err(why)) => return failed(&shared, &door, address, &why),
-                Err(_) => {
-                    let why = Failed(Failure::Timeout, "the handshake took too long".into());
-                    return failed(&shared, &door, address, &why);
-                }
-            },
-        }
-    };
-    shared.counters.established();
-    tokio::select! {
+) -> Option<(Serving, Place)> {
+    let established = establish(tcp, address, &place, &door, &shared);
+    let established = tokio::select! {
         biased;
-        () = shared.cutting.cancelled() => {}
-        () = handler => {}
+        () = shared.closing.cancelled() => return None,
+        established = timeout(shared.limits.handshake_time, established) => established,
+    };
+    let too_long = || Failed(Failure::Timeout, "the handshake took too long".into());
+    match established.unwrap_or_else(|_| Err(too_long())) {
+        Ok(serving) => {
+            shared.counters.established();
+            Some((serving, place))
+        }
+        Err(why) => {
+            failed(&shared, &door, address, &why);
+            None
+        }
     }
 }
-
-type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 async fn establish(
     tcp: TcpStream,
@@ -154,7 +155,7 @@ async fn establish(
     place: &Place,
     door: &Door,
     shared: &Shared,
-) -> Result<Served, Failed> {
+) -> Result<Serving, Failed> {
     if let Err(error) = tune(&tcp) {
         return Err(Failed(Failure::Closed, error.to_string()));
     }

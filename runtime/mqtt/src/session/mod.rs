@@ -30,8 +30,8 @@ pub enum Step<B> {
         dup: bool,
         /// The quality of service of this delivery.
         qos: QoS,
-        /// Position in the session's queue, the store's key.
-        order: u64,
+        /// The store's name for it; 0 when it has none.
+        key: u64,
         /// The message.
         body: B,
     },
@@ -44,8 +44,8 @@ pub enum Step<B> {
     Stale {
         /// Whether the store knows it.
         qos: QoS,
-        /// Position in the session's queue, the store's key.
-        order: u64,
+        /// The store's name for it; 0 when it has none.
+        key: u64,
         /// The message.
         body: B,
     },
@@ -103,11 +103,18 @@ impl<B: Clone> Session<B> {
         &mut self,
         qos: QoS,
         cost: usize,
+        key: u64,
         body: B,
         limits: &Limits,
-    ) -> Result<u64, Refused> {
-        limits.admit(self.len(), self.bytes(), cost)?;
-        Ok(self.outbox.push(qos, cost, body))
+    ) -> Result<(), Refused> {
+        self.admits(cost, limits)?;
+        self.outbox.push(qos, cost, key, body);
+        Ok(())
+    }
+
+    /// Whether a message of this cost may be put into the queue.
+    pub fn admits(&self, cost: usize, limits: &Limits) -> Result<(), Refused> {
+        limits.admit(self.len(), self.bytes(), cost)
     }
 
     /// The next packet to send. Order: redelivery first, then the queue; when the window is full only QoS 0 goes on.
@@ -117,21 +124,21 @@ impl<B: Clone> Session<B> {
         }
         let waiting = self.outbox.pop(self.window.has_room())?;
         let Waiting {
-            order,
+            key,
             qos,
             cost,
             body,
+            ..
         } = waiting;
         if stale(&body) {
-            return Some(Step::Stale { qos, order, body });
+            return Some(Step::Stale { qos, key, body });
         }
-        let id =
-            (qos != QoS::AtMostOnce).then(|| self.window.insert(order, qos, cost, body.clone()));
+        let id = (qos != QoS::AtMostOnce).then(|| self.window.insert(key, qos, cost, body.clone()));
         Some(Step::Publish {
             id,
             dup: false,
             qos,
-            order,
+            key,
             body,
         })
     }

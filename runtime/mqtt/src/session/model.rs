@@ -170,7 +170,7 @@ proptest! {
                 Op::Push(qos) => {
                     let body = world.pushed.len();
                     world.pushed.push(qos);
-                    world.session.push(qos, 10, body, &LIMITS).expect("within limits");
+                    world.session.push(qos, 10, 0, body, &LIMITS).expect("within limits");
                 }
                 Op::Send(count) => (0..count).for_each(|_| { world.send(); }),
                 Op::Read => { world.read(); }
@@ -205,13 +205,13 @@ proptest! {
         }
         window.attach(100);
         for (order, id) in ids.iter().enumerate() {
-            let expected = Step::Publish { id: Some(*id), dup: true, qos: QoS::AtLeastOnce, order: order as u64, body: order };
+            let expected = Step::Publish { id: Some(*id), dup: true, qos: QoS::AtLeastOnce, key: order as u64, body: order };
             prop_assert_eq!(window.redeliver(), Some(expected));
         }
         let fresh = window.insert(1000, QoS::AtLeastOnce, 1, 1000);
         prop_assert!(!ids.contains(&fresh));
         for (order, id) in ids.iter().enumerate() {
-            prop_assert_eq!(window.puback(*id), Acked::Done { order: order as u64, cost: 1 });
+            prop_assert_eq!(window.puback(*id), Acked::Done { key: order as u64, cost: 1 });
         }
     }
 }
@@ -229,7 +229,9 @@ fn qos_0_passes_a_full_window_and_otherwise_keeps_its_place() {
     .into_iter()
     .enumerate()
     {
-        session.push(qos, 1, body, &LIMITS).expect("within limits");
+        session
+            .push(qos, 1, 0, body, &LIMITS)
+            .expect("within limits");
     }
     let mut bodies = Vec::new();
     while let Some(Step::Publish { body, .. }) = session.next(|_| false) {
@@ -247,13 +249,13 @@ fn the_newest_message_is_refused_when_the_session_holds_its_limit() {
     let mut session = Session::default();
     session.attach(1);
     assert!(
-        session.push(QoS::AtLeastOnce, 50, 'a', &limits).is_ok(),
+        session.push(QoS::AtLeastOnce, 50, 0, 'a', &limits).is_ok(),
         "one message always fits"
     );
-    assert!(session.push(QoS::AtLeastOnce, 1, 'b', &limits).is_err());
+    assert!(session.push(QoS::AtLeastOnce, 1, 0, 'b', &limits).is_err());
     assert!(session.next(|_| false).is_some());
     assert!(
-        session.push(QoS::AtLeastOnce, 1, 'b', &limits).is_err(),
+        session.push(QoS::AtLeastOnce, 1, 0, 'b', &limits).is_err(),
         "what is under way counts"
     );
 }
@@ -263,13 +265,13 @@ fn a_stale_message_is_reported_instead_of_sent() {
     let mut session = Session::default();
     session.attach(1);
     session
-        .push(QoS::AtLeastOnce, 1, 'a', &LIMITS)
+        .push(QoS::AtLeastOnce, 1, 0, 'a', &LIMITS)
         .expect("within limits");
     assert_eq!(
         session.next(|_| true),
         Some(Step::Stale {
             qos: QoS::AtLeastOnce,
-            order: 0,
+            key: 0,
             body: 'a'
         })
     );
@@ -286,10 +288,7 @@ fn a_wrong_acknowledgement_is_told_from_an_unknown_one() {
     assert_eq!(window.puback(two), Acked::Mismatch);
     assert_eq!(window.pubcomp(two), Acked::Mismatch);
     assert_eq!(window.puback(PacketId::MAX), Acked::Unknown);
-    assert_eq!(
-        window.pubrec(two, true),
-        Recd::Refused { order: 1, cost: 1 }
-    );
+    assert_eq!(window.pubrec(two, true), Recd::Refused { key: 1, cost: 1 });
     assert_eq!(window.pubrec(two, false), Recd::Unknown);
 }
 
@@ -304,8 +303,14 @@ fn identifiers_stay_unique_past_a_stuck_message() {
         let id = window.insert(order, QoS::AtLeastOnce, 1, 0);
         assert_ne!(id, stuck);
         seen.insert(id);
-        assert_eq!(window.puback(id), Acked::Done { order, cost: 1 });
+        assert_eq!(
+            window.puback(id),
+            Acked::Done {
+                key: order,
+                cost: 1
+            }
+        );
     }
     assert_eq!(seen.len(), 65_534, "every other identifier is used");
-    assert_eq!(window.puback(stuck), Acked::Done { order: 0, cost: 1 });
+    assert_eq!(window.puback(stuck), Acked::Done { key: 0, cost: 1 });
 }

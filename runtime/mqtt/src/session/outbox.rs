@@ -35,8 +35,9 @@ pub struct Refused;
 /// One message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting<B> {
-    /// Position in the session's queue: grows, never reused. The store's key.
-    pub order: u64,
+    order: u64,
+    /// The store's name for it; 0 when it has none.
+    pub key: u64,
     /// Quality of service of this delivery.
     pub qos: QoS,
     /// What it counts for, bytes.
@@ -81,22 +82,10 @@ impl<B> Outbox<B> {
         self.plain.is_empty() && self.assured.is_empty()
     }
 
-    /// The order that the next message gets.
-    pub fn next_order(&self) -> u64 {
-        self.next_order
-    }
-
-    /// Puts a message at the end; returns its order.
-    pub fn push(&mut self, qos: QoS, cost: usize, body: B) -> u64 {
+    /// Puts a message at the end.
+    pub fn push(&mut self, qos: QoS, cost: usize, key: u64, body: B) {
         let order = self.next_order;
-        self.push_at(order, qos, cost, body);
-        order
-    }
-
-    /// Puts a message with an order of its own at the end: for what comes back from the store. Orders must grow.
-    pub fn push_at(&mut self, order: u64, qos: QoS, cost: usize, body: B) {
-        debug_assert!(order >= self.next_order, "orders grow");
-        self.next_order = order + 1;
+        self.next_order += 1;
         self.bytes += cost;
         let queue = if qos == QoS::AtMostOnce {
             &mut self.plain
@@ -105,15 +94,16 @@ impl<B> Outbox<B> {
         };
         queue.push_back(Waiting {
             order,
+            key,
             qos,
             cost,
             body,
         });
     }
 
-    /// Later messages get at least this order: what the store has seen must not come again.
-    pub fn reserve_order(&mut self, next: u64) {
-        self.next_order = self.next_order.max(next);
+    /// QoS 1 and 2 messages that wait.
+    pub fn assured(&self) -> usize {
+        self.assured.len()
     }
 
     /// Takes the oldest message; of QoS 0 only unless `assured`.
@@ -152,11 +142,11 @@ impl<B> Outbox<B> {
     }
 
     /// Takes out the QoS 1 and 2 messages for which `take` holds, in order.
-    pub fn extract(&mut self, mut take: impl FnMut(&B) -> bool) -> Vec<Waiting<B>> {
+    pub fn extract(&mut self, mut take: impl FnMut(&Waiting<B>) -> bool) -> Vec<Waiting<B>> {
         let all = std::mem::take(&mut self.assured);
         let mut taken = Vec::new();
         for waiting in all {
-            if take(&waiting.body) {
+            if take(&waiting) {
                 taken.push(waiting);
             } else {
                 self.assured.push_back(waiting);

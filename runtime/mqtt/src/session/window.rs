@@ -29,8 +29,8 @@ pub enum Stage<B> {
 #[derive(Clone, Debug)]
 pub struct InFlight<B> {
     number: u64,
-    /// Position in the session's queue, the store's key.
-    pub order: u64,
+    /// The store's name for it; 0 when it has none.
+    pub key: u64,
     /// What it counts for, bytes.
     pub cost: usize,
     /// How far it has come.
@@ -54,8 +54,8 @@ fn id_of(number: u64) -> PacketId {
 pub enum Acked {
     /// The message is done with.
     Done {
-        /// Position in the session's queue, the store's key.
-        order: u64,
+        /// The store's name for it; 0 when it has none.
+        key: u64,
         /// Bytes given back.
         cost: usize,
     },
@@ -70,8 +70,8 @@ pub enum Acked {
 pub enum Recd {
     /// Answer with PUBREL; `first` the first time.
     Release {
-        /// Position in the session's queue, the store's key.
-        order: u64,
+        /// The store's name for it; 0 when it has none.
+        key: u64,
         /// Bytes given back.
         cost: usize,
         /// False for a repeated PUBREC.
@@ -79,8 +79,8 @@ pub enum Recd {
     },
     /// The client refused the message: done with.
     Refused {
-        /// Position in the session's queue, the store's key.
-        order: u64,
+        /// The store's name for it; 0 when it has none.
+        key: u64,
         /// Bytes given back.
         cost: usize,
     },
@@ -160,7 +160,7 @@ impl<B> Window<B> {
     }
 
     /// Takes a message in; returns its identifier, which no other message under way has.
-    pub fn insert(&mut self, order: u64, qos: QoS, cost: usize, body: B) -> PacketId {
+    pub fn insert(&mut self, key: u64, qos: QoS, cost: usize, body: B) -> PacketId {
         debug_assert!(self.has_room());
         while self.next
             - self
@@ -177,7 +177,7 @@ impl<B> Window<B> {
         self.bytes += cost;
         self.entries.push_back(InFlight {
             number,
-            order,
+            key,
             cost,
             stage: Stage::Published { qos, body },
         });
@@ -186,7 +186,7 @@ impl<B> Window<B> {
     }
 
     /// Puts back a message that the store says is under way; oldest first.
-    pub fn restore(&mut self, id: PacketId, order: u64, cost: usize, stage: Stage<B>) {
+    pub fn restore(&mut self, id: PacketId, key: u64, cost: usize, stage: Stage<B>) {
         let from = self.next % IDS;
         let wanted = u64::from(id.get() - 1);
         let number = self.next + (wanted + IDS - from) % IDS;
@@ -194,7 +194,7 @@ impl<B> Window<B> {
         self.bytes += cost;
         self.entries.push_back(InFlight {
             number,
-            order,
+            key,
             cost,
             stage,
         });
@@ -235,7 +235,7 @@ impl<B> Window<B> {
     fn done(&mut self, index: usize) -> Acked {
         match self.remove(index) {
             Some(entry) => Acked::Done {
-                order: entry.order,
+                key: entry.key,
                 cost: entry.cost,
             },
             None => Acked::Unknown,
@@ -267,7 +267,7 @@ impl<B> Window<B> {
                 qos: QoS::ExactlyOnce,
                 ..
             } if refused => match self.done(index) {
-                Acked::Done { order, cost } => Recd::Refused { order, cost },
+                Acked::Done { key, cost } => Recd::Refused { key, cost },
                 _ => Recd::Unknown,
             },
             Stage::Published {
@@ -275,17 +275,17 @@ impl<B> Window<B> {
                 ..
             } => {
                 entry.stage = Stage::Released;
-                let (order, cost) = (entry.order, std::mem::take(&mut entry.cost));
+                let (key, cost) = (entry.key, std::mem::take(&mut entry.cost));
                 self.bytes -= cost;
                 Recd::Release {
-                    order,
+                    key,
                     cost,
                     first: true,
                 }
             }
             Stage::Published { .. } => Recd::Mismatch,
             Stage::Released => Recd::Release {
-                order: entry.order,
+                key: entry.key,
                 cost: 0,
                 first: false,
             },
@@ -318,7 +318,7 @@ impl<B> Window<B> {
         while let Some(entry) = self.entries.get(index) {
             match &entry.stage {
                 Stage::Published { qos, body } if take(*qos, body) => {
-                    taken.extend(self.remove(index))
+                    taken.extend(self.remove(index));
                 }
                 _ => index += 1,
             }
@@ -341,7 +341,7 @@ impl<B: Clone> Window<B> {
                 id: Some(id),
                 dup: true,
                 qos: *qos,
-                order: entry.order,
+                key: entry.key,
                 body: body.clone(),
             },
             Stage::Released => Step::Release { id },

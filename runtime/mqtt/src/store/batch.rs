@@ -141,8 +141,8 @@ impl Batch {
             Entry::Occupied(mut entry) => {
                 let change = entry.get_mut();
                 match &mut change.value {
-                    QueueChange::Insert(insert) => insert.state = state,
-                    QueueChange::State(before) => *before = state,
+                    QueueChange::Insert(insert) => insert.state.advance(state),
+                    QueueChange::State(before) => before.advance(state),
                     QueueChange::Remove => {}
                 }
                 change.number
@@ -176,6 +176,22 @@ impl Batch {
                 Ok(Ticket::new(self.group, number))
             }
         }
+    }
+
+    /// Takes a message out that is not to be written with this group.
+    pub fn extract(&mut self, session: SessionId, seq: Seq) -> Option<Insert> {
+        let Entry::Occupied(entry) = self.queue.entry((session, seq)) else {
+            return None;
+        };
+        match entry.get().value {
+            QueueChange::Insert(_) => {}
+            _ => return None,
+        }
+        let QueueChange::Insert(insert) = entry.remove().value else {
+            return None;
+        };
+        self.bytes -= OVERHEAD + insert.size as usize;
+        Some(*insert)
     }
 
     fn count(&mut self, bytes: usize, before: Option<usize>) {

@@ -7,6 +7,7 @@ use super::{
     queue::Queues,
     read,
     ticket::Progress,
+    together::Open,
     writer,
 };
 use crate::{Message, packet::PacketId};
@@ -17,6 +18,7 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::Waker,
     thread::JoinHandle,
     time::Instant,
 };
@@ -51,7 +53,7 @@ pub struct LoadedSession {
 /// A handle to the store; cheap to clone. When the last one is dropped, what is pending is still written.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     worker: Arc<Worker>,
 }
 
@@ -78,6 +80,8 @@ pub(super) struct Inner {
     pub committing: Option<Arc<Batch>>,
     pub progress: Progress,
     pub queues: Queues,
+    /// Not to be written yet.
+    pub open: Open,
     /// Ended sessions whose queues are still in the file, with the group that ends them.
     pub orphans: VecDeque<(SessionId, u64)>,
     /// The writer sleeps until there is something, not until a group is due.
@@ -85,7 +89,7 @@ pub(super) struct Inner {
     /// Somebody wants the next commit now.
     pub flush: bool,
     pub stopping: bool,
-    /// Set when the writer has ended with something unwritten.
+    /// Set when the store is closed, or the writer has ended with something unwritten.
     pub closed: Option<Unavailable>,
     pub metrics: Metrics,
     last_session: u64,
@@ -94,6 +98,13 @@ pub(super) struct Inner {
 
 pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, Inner> {
     shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives the lock back, and then wakes whoever waited for what has changed.
+pub(super) fn unlock(mut inner: MutexGuard<'_, Inner>) {
+    let woken = inner.progress.take_woken();
+    drop(inner);
+    woken.into_iter().for_each(Waker::wake);
 }
 
 impl Inner {
@@ -128,6 +139,13 @@ impl Inner {
             return Ticket::default();
         }
         self.take_out(session, seq)
+    }
+
+    pub fn receipt(&mut self, session: SessionId, id: PacketId, there: bool) -> Ticket {
+        if !self.queues.has(session) {
+            return Ticket::default();
+        }
+        self.collecting.received(session, id, there)
     }
 
     /// For a message that is not counted in its queue any more.
@@ -169,10 +187,8 @@ impl Store {
 
     /// Like [`Store::open`], on a database that was opened with [`SCHEMA`] and that nobody else writes much to.
     pub fn on(database: Database, options: Options) -> Result<(Self, Loaded), StoreError> {
-        let everything = database.read_blocking(|t| {
-            writer::configure(t)?;
-            read::everything(t)
-        })?;
+        database.maintain_blocking(writer::configure)?;
+        let everything = database.read_blocking(|t| read::everything(t))?;
         let shared = Arc::new(Shared {
             database,
             options,
@@ -182,6 +198,7 @@ impl Store {
                 committing: None,
                 progress: Progress::default(),
                 queues: everything.queues,
+                open: Open::default(),
                 orphans: everything.orphans.into_iter().map(|id| (id, 0)).collect(),
                 idle: false,
                 flush: false,
@@ -203,11 +220,14 @@ impl Store {
             shared,
             worker: Arc::new(worker),
         };
+        for id in everything.superseded {
+            store.note(|inner| inner.collecting.session(id, None));
+        }
         Ok((store, everything.loaded))
     }
 
     /// Notes changes, and wakes the writer if it has nothing to do, or if there is enough to write.
-    fn note<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+    pub(super) fn note<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let limit = self.shared.options.pending_bytes;
         let mut inner = lock(&self.shared);
         let before = (inner.collecting.len(), inner.pending_bytes());
@@ -219,7 +239,7 @@ impl Store {
         let enough = after.0 >= writer::ENOUGH && before.0 < writer::ENOUGH
             || after.1 >= limit / 2 && before.1 < limit / 2;
         let wake = enough || after.0 > 0 && std::mem::take(&mut inner.idle);
-        drop(inner);
+        unlock(inner);
         if wake {
             self.shared.wake.notify_all();
         }
@@ -229,7 +249,7 @@ impl Store {
         result
     }
 
-    /// A new session.
+    /// A new session. When a crash leaves two of one client, the later one counts.
     pub fn create(&self, record: SessionRecord) -> (SessionId, Ticket) {
         self.note(|inner| {
             inner.last_session += 1;
@@ -307,7 +327,8 @@ impl Store {
     ) -> Result<Enqueued, Refused> {
         let options = &self.shared.options;
         self.note(|inner| {
-            if inner.metrics.failing && inner.pending_bytes() >= options.pending_bytes {
+            let stuck = inner.metrics.failing && inner.pending_bytes() >= options.pending_bytes;
+            if stuck || inner.closed.is_some() {
                 return Err(Refused::Unavailable);
             }
             let size = u32::try_from(OVERHEAD + body.message().size()).unwrap_or(u32::MAX);
@@ -321,6 +342,9 @@ impl Store {
                         }
                     })?;
             inner.metrics.dropped_oldest += dropped.len();
+            if !inner.open.is_empty() {
+                inner.open.add(body, session, seq);
+            }
             let body = body.clone();
             body.count_use();
             let insert = Insert {
@@ -367,23 +391,14 @@ impl Store {
         self.note(|inner| inner.remove(session, seq))
     }
 
-    /// A QoS 2 message was received under this identifier: until [`Store::forget`], another one is the same message.
+    /// A QoS 2 message was received under this identifier (see also [`Store::together`]): until [`Store::forget`], another one is the same message.
     pub fn remember(&self, session: SessionId, id: PacketId) -> Ticket {
-        self.receipt(session, id, true)
+        self.note(|inner| inner.receipt(session, id, true))
     }
 
     /// PUBREL has come: the identifier may be used for another message.
     pub fn forget(&self, session: SessionId, id: PacketId) -> Ticket {
-        self.receipt(session, id, false)
-    }
-
-    fn receipt(&self, session: SessionId, id: PacketId, there: bool) -> Ticket {
-        self.note(|inner| {
-            if !inner.queues.has(session) {
-                return Ticket::default();
-            }
-            inner.collecting.received(session, id, there)
-        })
+        self.note(|inner| inner.receipt(session, id, false))
     }
 
     /// Retains a message for its topic.
@@ -463,6 +478,7 @@ impl Store {
             messages: inner.queues.messages,
             bytes: inner.queues.bytes,
             pending_bytes: inner.pending_bytes(),
+            purging: inner.orphans.len(),
             ..inner.metrics
         }
     }
@@ -493,7 +509,7 @@ impl Store {
                     read::overlay(&mut found, committing, session, after, to);
                 }
                 read::overlay(&mut found, &inner.collecting, session, after, to);
-                drop(inner);
+                unlock(inner);
                 if !found.is_empty() || all {
                     return Ok(found.into_values().flatten().take(limit.max(1)).collect());
                 }
@@ -504,7 +520,7 @@ impl Store {
     }
 
     /// Writes what is pending and closes the file; blocks. Fails when the disk refuses: then what was pending is lost, as
-    /// the tickets tell. Other handles are of no use afterwards.
+    /// the tickets tell. Other handles are refused afterwards.
     pub fn close(self) -> Result<(), Unavailable> {
         self.worker.stop();
         let thread = &self.worker.thread;
@@ -515,7 +531,15 @@ impl Store {
             log::error!("the writer of the message store panicked");
         }
         self.shared.database.clone().shut_down();
-        lock(&self.shared).closed.clone().map_or(Ok(()), Err)
+        let mut inner = lock(&self.shared);
+        if let Some(lost) = &inner.closed {
+            return Err(lost.clone());
+        }
+        // For whoever still has a handle.
+        inner.closed = Some(Unavailable {
+            reason: "it is closed".into(),
+        });
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! | before this is sent | this must be durable |
 //! |---|---|
-//! | PUBACK or PUBREC to a publisher | [`Store::enqueue`] for every persistent session, [`Store::retain`], and for PUBREC [`Store::remember`] |
+//! | PUBACK or PUBREC to a publisher | [`Store::enqueue`] for every persistent session, [`Store::retain`], and for PUBREC [`Store::remember`], in one group with the messages: [`Store::together`] |
 //! | PUBCOMP to a publisher | [`Store::forget`]: a forgotten forgetting would swallow a later message with the same identifier |
 //! | a QoS 2 PUBLISH to a persistent session | its enqueueing, and [`Store::sent`]: redelivery under another identifier would be a second message. On its way in: [`Store::remember`] |
 //! | PUBREL to a persistent session | [`Store::released`]: else the message could be sent again after it is complete |
@@ -34,6 +34,7 @@ mod read;
 mod record;
 mod schema;
 mod ticket;
+mod together;
 mod write;
 mod writer;
 
@@ -44,3 +45,4 @@ pub use record::{
 };
 pub use schema::SCHEMA;
 pub use ticket::{Durable, Ticket, Unavailable};
+pub use together::Together;

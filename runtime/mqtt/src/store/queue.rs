@@ -79,6 +79,10 @@ impl Queues {
     ) -> Result<(Seq, Vec<Seq>), Refused> {
         let queue = self.queues.get_mut(&session).ok_or(Refused::NoSession)?;
         let size = u64::from(size);
+        if size > options.session_bytes {
+            // Would not fit an empty queue either.
+            return Err(Refused::SessionFull);
+        }
         let mut count = 0;
         let mut freed = 0;
         let mut oldest = queue.sizes.range(queue.unsent..);

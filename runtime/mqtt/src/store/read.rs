@@ -16,7 +16,7 @@ use ::store::{
 };
 use bytes::Bytes;
 use bytestring::ByteString;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Everything at start.
 pub(super) struct Everything {
@@ -24,12 +24,18 @@ pub(super) struct Everything {
     pub queues: Queues,
     /// Sessions that have ended and whose queues are still in the file.
     pub orphans: Vec<SessionId>,
+    /// Sessions whose client has a later one: a crash came between the two.
+    pub superseded: Vec<SessionId>,
     pub last_session: u64,
     pub last_body: u64,
 }
 
 pub(super) fn everything(t: &Connection) -> Result<Everything, StoreError> {
     let mut sessions = sessions(t)?;
+    let superseded = superseded(&sessions);
+    for id in &superseded {
+        sessions.remove(id);
+    }
     let mut queues = Queues::default();
     for id in sessions.keys() {
         queues.add(*id);
@@ -51,6 +57,7 @@ pub(super) fn everything(t: &Connection) -> Result<Everything, StoreError> {
         },
         queues,
         orphans,
+        superseded,
         last_session: last_session.map_or(0, i64::unsigned_abs),
         last_body: last_body.map_or(0, i64::unsigned_abs),
     })
@@ -92,6 +99,15 @@ fn sessions(t: &Connection) -> Result<BTreeMap<SessionId, LoadedSession>, StoreE
         sessions.insert(id, session);
     }
     Ok(sessions)
+}
+
+fn superseded(sessions: &BTreeMap<SessionId, LoadedSession>) -> Vec<SessionId> {
+    let mut latest = HashMap::new();
+    // In the order of their numbers.
+    let replaced = sessions
+        .values()
+        .filter_map(|session| latest.insert(&*session.record.client_id, session.id));
+    replaced.collect()
 }
 
 fn subscriptions(
@@ -281,8 +297,8 @@ pub(super) fn overlay(
 }
 
 fn set_state(entry: &mut Entry, state: State) {
-    entry.state = state;
-    if matches!(state, State::Released(_)) {
+    entry.state.advance(state);
+    if matches!(entry.state, State::Released(_)) {
         entry.message = None;
     }
 }

@@ -82,6 +82,18 @@ pub enum State {
     Released(PacketId),
 }
 
+impl State {
+    /// What it becomes: a released message stays released, since its content is gone.
+    pub(super) fn advance(&mut self, to: Self) {
+        if !matches!(
+            (&*self, to),
+            (Self::Released(_), Self::Queued | Self::Sent(_))
+        ) {
+            *self = to;
+        }
+    }
+}
+
 /// A queued message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -220,6 +232,8 @@ pub struct Metrics {
     pub expired: usize,
     /// Messages that were acknowledged before they touched the disk.
     pub cancelled: usize,
+    /// Ended sessions whose queues are still being removed from the file.
+    pub purging: usize,
     /// Groups committed.
     pub commits: usize,
     /// Groups that the disk refused; each is tried again.

@@ -118,6 +118,8 @@ pub(super) struct Progress {
     pub committed: u64,
     waiters: BTreeMap<Key, Waiter>,
     next_waiter: usize,
+    /// To be woken once the lock is given back.
+    woken: Vec<Waker>,
 }
 
 /// Group, number, and the waiter's own number.
@@ -151,9 +153,14 @@ impl Progress {
     fn wake(&mut self, keys: Range<Key>) {
         while let Some((&key, _)) = self.waiters.range(keys.clone()).next() {
             if let Some(Waiter::Waiting(waker)) = self.waiters.remove(&key) {
-                waker.wake();
+                self.woken.push(waker);
             }
         }
+    }
+
+    /// Whoever is to be woken: by the caller, without the lock.
+    pub fn take_woken(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.woken)
     }
 
     /// Tells everyone who waits for a group up to this one that it could not be written.
@@ -161,7 +168,7 @@ impl Progress {
         for (_, waiter) in self.waiters.range_mut(..(group + 1, 0, 0)) {
             if let Waiter::Waiting(waker) = std::mem::replace(waiter, Waiter::Failed(error.clone()))
             {
-                waker.wake();
+                self.woken.push(waker);
             }
         }
     }
@@ -199,6 +206,8 @@ impl Future for Durable {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        // Before the lock: what it replaces is dropped after it.
+        let waker = context.waker().clone();
         let mut state = lock(&this.shared);
         if state.is_done(this.ticket) {
             if let Some(key) = this.waiting.take() {
@@ -223,8 +232,9 @@ impl Future for Durable {
             let (group, number) = this.ticket.key();
             (group, number, progress.next_waiter)
         });
-        let waker = context.waker().clone();
-        progress.waiters.insert(key, Waiter::Waiting(waker));
+        let before = progress.waiters.insert(key, Waiter::Waiting(waker));
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 }
@@ -232,7 +242,10 @@ impl Future for Durable {
 impl Drop for Durable {
     fn drop(&mut self) {
         if let Some(key) = self.waiting {
-            lock(&self.shared).progress.waiters.remove(&key);
+            let mut state = lock(&self.shared);
+            let waiter = state.progress.waiters.remove(&key);
+            drop(state);
+            drop(waiter);
         }
     }
 }

@@ -110,8 +110,9 @@ fn queue(
     let mut remove = t.prepare_cached(
         "DELETE FROM mqtt_queue WHERE session = ?1 AND seq = ?2 RETURNING message",
     )?;
-    let mut sent =
-        t.prepare_cached("UPDATE mqtt_queue SET packet = ?3 WHERE session = ?1 AND seq = ?2")?;
+    let mut sent = t.prepare_cached(
+        "UPDATE mqtt_queue SET packet = ?3 WHERE session = ?1 AND seq = ?2 AND packet < 65536",
+    )?;
     let mut insert = t.prepare_cached(
         "INSERT OR REPLACE INTO mqtt_queue (session, seq, packet, flags, size, expires, message, body, identifiers)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -4,7 +4,7 @@ use super::{
     SessionId, Unavailable,
     batch::Batch,
     format,
-    handle::{Inner, Shared, lock},
+    handle::{Inner, Shared, lock, unlock},
     read, write,
 };
 use ::store::{
@@ -31,11 +31,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 const STACK: usize = 256 * 1024;
 
-/// Settings for a file that is written all the time: see the crate `store` for the others.
+/// Free pages from which a file that is nearly empty is made small again, and how many it may use then: VACUUM copies them
+/// through memory.
+const WASTED: i64 = 4_096;
+const LEFT: i64 = 1_024;
+
+/// Settings for a file that is written all the time: see the crate `store` for the others. The log is folded back every
+/// MiB: that takes a group some milliseconds longer, on a slow card some tens.
 pub(super) fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.set_prepared_statement_cache_capacity(write::STATEMENTS);
     connection.pragma_update(None, "cache_size", -1024)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 256)?;
     Ok(())
 }
 
@@ -68,7 +74,7 @@ impl Writer {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            next_sweep: Instant::now() + SWEEP,
+            next_sweep: Instant::now(),
             pause: FIRST_PAUSE,
         }
     }
@@ -163,7 +169,7 @@ impl Writer {
                     log::warn!("the message store can write again");
                 }
                 self.pause = FIRST_PAUSE;
-                drop(inner);
+                unlock(inner);
                 shared.room.notify_waiters();
             }
             Err(error) => self.failed(inner, group, &error),
@@ -192,15 +198,19 @@ impl Writer {
         inner.flush = false;
         // There may be nothing left to write.
         inner.settle();
-        self.shared.room.notify_waiters();
         if inner.stopping {
             log::error!("the message store is closed with changes that could not be written");
             let group = inner.collecting.group;
             inner.progress.fail(group, &error);
             inner.collecting = Batch::new(group + 1);
             inner.closed = Some(error);
+            unlock(inner);
+            shared.room.notify_waiters();
             return;
         }
+        unlock(inner);
+        shared.room.notify_waiters();
+        let mut inner = lock(&shared);
         let until = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         while !inner.stopping && !inner.flush && Instant::now() < until {
@@ -232,6 +242,7 @@ impl Writer {
         }
     }
 
+    /// Takes out what has expired, and gives the disk back after a long queue has gone.
     fn sweep(&mut self) {
         let now = format::millis(SystemTime::now());
         let work = move |t: &Transaction<'_>| read::expired(t, now, SWEPT);
@@ -240,15 +251,22 @@ impl Writer {
             log::error!("looking for expired messages: {error}");
             Vec::new()
         });
-        if found.len() < SWEPT {
-            self.next_sweep = Instant::now() + SWEEP;
+        if let Err(error) = self.shared.database.maintain_blocking(compact) {
+            log::warn!("making the file of the message store smaller: {error}");
         }
         let mut inner = lock(&self.shared);
+        let mut gone = 0;
         for (session, seq) in found {
             if inner.queues.contains(session, seq) {
-                inner.metrics.expired += 1;
+                gone += 1;
                 inner.remove(session, seq);
             }
+        }
+        inner.metrics.expired += gone;
+        unlock(inner);
+        // Goes on at once while there are more.
+        if gone < SWEPT {
+            self.next_sweep = Instant::now() + SWEEP;
         }
     }
 }
@@ -256,9 +274,24 @@ impl Writer {
 /// The group that has collected is to be written; the next one begins.
 fn take(inner: &mut Inner) -> Arc<Batch> {
     let next = Batch::new(inner.collecting.group + 1);
-    let batch = Arc::new(std::mem::replace(&mut inner.collecting, next));
-    inner.committing = Some(batch.clone());
+    let mut batch = std::mem::replace(&mut inner.collecting, next);
     inner.opened = None;
+    if !inner.stopping && !inner.open.is_empty() {
+        inner.open.carry(&mut batch, &mut inner.collecting);
+        inner.opened = Some(Instant::now());
+    }
+    let batch = Arc::new(batch);
+    inner.committing = Some(batch.clone());
     inner.flush = false;
     batch
+}
+
+fn compact(connection: &Connection) -> Result<(), StoreError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (all, free) = (pragma("page_count")?, pragma("freelist_count")?);
+    if free >= WASTED && all - free <= LEFT {
+        connection.execute_batch("VACUUM")?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
+    Ok(())
 }

@@ -4,10 +4,10 @@ use super::Task;
 use crate::{
     Message,
     client::{
-        filter,
         incoming::{Token, Verdict},
         link::Link,
         queue::{Pushed, Queue, Receipt},
+        subscriptions,
         wire::{Publication, WireError},
     },
 };
@@ -71,8 +71,7 @@ impl Task {
             let receipt = pushing.receipt.as_ref();
             if queue.push(&pushing.message, receipt, excess) == Pushed::Full {
                 if receipt.is_none() && pushing.patience.is_none() {
-                    let patience = self.options.timeouts.slow_consumer;
-                    pushing.patience = Some(Instant::now() + patience);
+                    pushing.patience = Some(Instant::now() + queue.patience);
                 }
                 return;
             }
@@ -125,7 +124,7 @@ impl Task {
         let excess = self.excess();
         let bell = &self.bell;
         self.unclaimed.retain(|(message, token)| {
-            if !filter::matches(filter, &message.topic) {
+            if !subscriptions::matches(filter, &message.topic) {
                 return true;
             }
             let receipt = Receipt::new(*token, 1, Arc::clone(bell));

@@ -29,6 +29,7 @@ impl Task {
             Err(cause) => cause,
         };
         self.subscriptions.disconnected();
+        self.incoming.disconnected();
         let reason = match &cause {
             Cause::Requested => Some(Reason::SUCCESS),
             Cause::Protocol(error) => Some(error.reason),
@@ -69,6 +70,8 @@ impl Task {
             self.read(link)?;
             self.send(link);
             if self.may_stop() {
+                // What consumers were done with is acknowledged first.
+                self.answer_bell(Some(link));
                 return Ok(());
             }
             let reads = self.pushing.is_none() && !self.is_flooded();

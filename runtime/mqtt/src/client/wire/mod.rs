@@ -7,6 +7,8 @@
 mod decode;
 mod encode;
 mod property;
+#[cfg(test)]
+mod tests;
 
 pub use decode::{decode, frame_length};
 pub use encode::{Alias, Encoder, PublishFrame};
