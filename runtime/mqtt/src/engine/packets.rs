@@ -7,7 +7,7 @@ use super::{
     durable::Ticket,
     hold::Hold,
     metrics::add,
-    registry::End,
+    registry::{End, TAKEN_OVER},
     route::Origin,
     seat::State,
 };
@@ -119,7 +119,7 @@ impl<S> Connected<S> {
         Err(End {
             cause: DisconnectCause::TakenOver,
             tell: Some(reason::SESSION_TAKEN_OVER),
-            text: None,
+            text: Some(TAKEN_OVER),
             will: false,
         })
     }

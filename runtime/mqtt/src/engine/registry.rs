@@ -43,6 +43,9 @@ pub(crate) struct Arrival {
     pub session_present: bool,
 }
 
+/// In words, too: paho-mqtt takes a DISCONNECT without properties for an orderly end, whatever its code.
+pub(crate) const TAKEN_OVER: &str = "another connection has this client id now";
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
@@ -87,7 +90,7 @@ impl End {
         Self {
             cause: kick.cause,
             tell: Some(kick.reason),
-            text: None,
+            text: (kick.reason == reason::SESSION_TAKEN_OVER).then_some(TAKEN_OVER),
             will: kick.reason != reason::SUCCESS,
         }
     }
