@@ -6,7 +6,6 @@ import ssl
 import urllib.request
 
 import pytest
-from cloud import cloud  # noqa: F401
 from core_device import POLICY, CoreDevice
 from device import until
 from test_cloud_greengrass import group, make
