@@ -6,12 +6,14 @@
 //! http             server, signatures, from a request to an operation and back; http::service says how to add one
 //! access           IAM policies
 //! sts iam s3 ...   one service each: its tables, its operations
+//! console          pages for people
 //! admin            `greengrass-cloud user`, `backup`... reaching the running program
 //! ```
 
 pub mod access;
 pub mod admin;
 pub mod commands;
+pub mod console;
 pub mod device;
 pub mod greengrassv2;
 pub mod http;
