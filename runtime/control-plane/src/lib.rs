@@ -36,5 +36,6 @@ pub fn services() -> Vec<http::Service> {
         iot::service(),
         iot::data::service(),
         iot::jobs::data::service(),
+        greengrassv2::service(),
     ]
 }

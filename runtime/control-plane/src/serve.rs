@@ -77,6 +77,10 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         shutdown.clone(),
     ));
     tasks.spawn(admin::serve(admin, Arc::clone(&state), shutdown.clone()));
+    tasks.spawn(crate::greengrassv2::run(
+        Arc::clone(&state),
+        shutdown.clone(),
+    ));
     tasks.spawn(renew(
         Arc::clone(&state),
         acceptor,

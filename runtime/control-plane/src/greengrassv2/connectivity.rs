@@ -1,0 +1,5 @@
+//! x
+use crate::http::Operation;
+pub fn operations() -> Vec<Operation> {
+    vec![]
+}
