@@ -7,6 +7,7 @@
 //! access           IAM policies
 //! sts iam s3 ...   one service each: its tables, its operations
 //! console          pages for people
+//! export           moving to AWS
 //! admin            `greengrass-cloud user`, `backup`... reaching the running program
 //! ```
 
@@ -15,6 +16,7 @@ pub mod admin;
 pub mod commands;
 pub mod console;
 pub mod device;
+pub mod export;
 pub mod greengrassv2;
 pub mod http;
 pub mod iam;
