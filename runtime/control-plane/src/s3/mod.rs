@@ -13,6 +13,7 @@
 mod access;
 mod checksum;
 mod front;
+mod keep;
 mod link;
 mod listing;
 mod objects;
@@ -21,6 +22,7 @@ mod table;
 mod uploads;
 
 pub use front::{Front, Proof};
+pub use keep::{discard, keep};
 pub use link::link;
 pub use objects::{Objects, Stored};
 pub use table::{Object, find_object};
