@@ -240,10 +240,7 @@ impl Client {
     ) -> Result<(HeaderMap, Bytes)> {
         let mut wait = FIRST_WAIT;
         for attempt in 1..=TRIES {
-            let failed = match self
-                .once(prefix, service, method, uri, headers, body)
-                .await
-            {
+            let failed = match self.once(prefix, service, method, uri, headers, body).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -367,12 +364,16 @@ mod tests {
     #[test]
     fn a_refusal_is_read_in_each_services_words() {
         let mut headers = HeaderMap::new();
-        let of = |headers: &HeaderMap, body: &[u8]| Refusal::of(StatusCode::CONFLICT, headers, body);
+        let of =
+            |headers: &HeaderMap, body: &[u8]| Refusal::of(StatusCode::CONFLICT, headers, body);
         let xml = of(
             &headers,
             b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>",
         );
-        assert_eq!((xml.code.as_str(), xml.message.as_str()), ("NoSuchKey", "none"));
+        assert_eq!(
+            (xml.code.as_str(), xml.message.as_str()),
+            ("NoSuchKey", "none")
+        );
         headers.insert(
             "x-amzn-errortype",
             "ResourceAlreadyExistsException:http://x".parse().unwrap(),

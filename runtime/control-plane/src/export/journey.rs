@@ -145,7 +145,8 @@ impl Journey {
         }
         // Those above first.
         while !waiting.is_empty() {
-            let parent = |own: &Value| text(&own["thingGroupMetadata"], "parentGroupName").to_owned();
+            let parent =
+                |own: &Value| text(&own["thingGroupMetadata"], "parentGroupName").to_owned();
             let ready: Vec<String> = waiting
                 .iter()
                 .filter(|(_, own)| !waiting.contains_key(&parent(own)))
@@ -299,7 +300,9 @@ impl Journey {
         let all = client
             .list(list, json!({ "recursive": false }), "policies")
             .await?;
-        let names = all.iter().map(|policy| text(policy, "policyName").to_owned());
+        let names = all
+            .iter()
+            .map(|policy| text(policy, "policyName").to_owned());
         Ok(names.collect())
     }
 
@@ -397,10 +400,8 @@ impl Journey {
         let recipe = STANDARD.decode(text(&own, "recipe"))?;
         let mut recipe: Value = serde_json::from_slice(&recipe).context("reading the recipe")?;
         let new_arn = self.translation.text(arn);
-        let describe = Operation::greengrass_get(
-            "DescribeComponent",
-            format!("{}/metadata", path(&new_arn)),
-        );
+        let describe =
+            Operation::greengrass_get("DescribeComponent", format!("{}/metadata", path(&new_arn)));
         if found(self.there.call(describe.clone(), json!({})).await)?.is_some() {
             return Ok((Outcome::There, ""));
         }
@@ -409,7 +410,10 @@ impl Journey {
                 continue;
             };
             let to = self.translation.bucket(from).to_owned();
-            if buckets.insert(to.clone()) && artifacts::bucket(&self.there, &to, self.dry_run).await? && self.dry_run {
+            if buckets.insert(to.clone())
+                && artifacts::bucket(&self.there, &to, self.dry_run).await?
+                && self.dry_run
+            {
                 // Nothing can be in a bucket that is not there.
                 continue;
             }

@@ -34,8 +34,14 @@ use translate::Translation;
 pub async fn run(options: Export) -> Result<()> {
     let here = source(&options.data.data, &options.user).await?;
     let there = destination(&options)?;
-    let from = here.identity().await.context("asking the control plane who it is")?;
-    let to = there.identity().await.context("asking the new place who it is")?;
+    let from = here
+        .identity()
+        .await
+        .context("asking the control plane who it is")?;
+    let to = there
+        .identity()
+        .await
+        .context("asking the new place who it is")?;
     ensure!(
         (&from.account, here.region()) != (&to.account, there.region()),
         "the new place is the old one: account {}, region {}",

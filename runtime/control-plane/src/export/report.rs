@@ -72,7 +72,10 @@ impl Report {
 
     /// How many could not be moved.
     pub fn failures(&self) -> usize {
-        let failed = self.counts.iter().filter(|((_, o), _)| *o == Outcome::Failed);
+        let failed = self
+            .counts
+            .iter()
+            .filter(|((_, o), _)| *o == Outcome::Failed);
         failed.map(|(_, count)| count).sum()
     }
 
@@ -97,7 +100,10 @@ impl Report {
                 println!("{kind} {name}: {why}");
             }
             if notes.len() > PRINTED {
-                println!("{kind}: {} more; --report FILE has all", notes.len() - PRINTED);
+                println!(
+                    "{kind}: {} more; --report FILE has all",
+                    notes.len() - PRINTED
+                );
             }
         }
         for advice in &self.advice {

@@ -81,7 +81,9 @@ impl Operation {
 
     /// Members that are headers.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.header.iter().map(|(name, value)| (*name, value.as_str()))
+        self.header
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
     }
 
     /// URI and body for an input. Attached policies are listed by a `POST` whose markers are in the query.

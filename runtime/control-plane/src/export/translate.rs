@@ -41,10 +41,7 @@ impl Translation {
                     let old = format!("arn:aws:{service}:{region}:{account}:");
                     Some((
                         old.len(),
-                        format!(
-                            "arn:{}:{service}:{to}:{}:",
-                            self.partition, self.to_account
-                        ),
+                        format!("arn:{}:{service}:{to}:{}:", self.partition, self.to_account),
                     ))
                 }
                 _ => None,
@@ -89,13 +86,23 @@ pub fn parts_of(uri: &str) -> Option<(&str, &str)> {
         .flatten()
 }
 
+/// A member whatever its case: in recipes it does not matter.
+fn member<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    let mut members = value.as_object_mut()?.iter_mut();
+    members
+        .find(|(own, _)| own.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
 /// The URIs of a recipe's artifacts.
 pub fn uris(recipe: &mut Value) -> Vec<&mut String> {
-    let manifests = recipe["Manifests"].as_array_mut().into_iter().flatten();
+    let manifests = member(recipe, "manifests").and_then(Value::as_array_mut);
     manifests
-        .filter_map(|manifest| manifest.get_mut("Artifacts")?.as_array_mut())
+        .into_iter()
         .flatten()
-        .filter_map(|artifact| match artifact.as_object_mut()?.get_mut("Uri")? {
+        .filter_map(|manifest| member(manifest, "artifacts")?.as_array_mut())
+        .flatten()
+        .filter_map(|artifact| match member(artifact, "uri")? {
             Value::String(uri) => Some(uri),
             _ => None,
         })
@@ -158,7 +165,7 @@ mod tests {
     #[test]
     fn artifacts_move_and_those_of_docker_stay() {
         let mut recipe = json!({ "Manifests": [
-            { "Artifacts": [{ "Uri": "s3://old/a/b.zip" }, { "Uri": "docker:image" }, { "Uri": "S3://other/c" }] },
+            { "Artifacts": [{ "Uri": "s3://old/a/b.zip" }, { "URI": "docker:image" }, { "Uri": "S3://other/c" }] },
             { "Lifecycle": {} },
         ] });
         translation().recipe(&mut recipe);

@@ -125,7 +125,11 @@ mod tests {
                 .verify(&parts, &payload_hash(b"body"), "secret")
                 .unwrap();
             assert!(claim.verify(&parts, &payload_hash(b"x"), "secret").is_err());
-            assert!(claim.verify(&parts, &payload_hash(b"body"), "other").is_err());
+            assert!(
+                claim
+                    .verify(&parts, &payload_hash(b"body"), "other")
+                    .is_err()
+            );
         }
     }
 
