@@ -93,13 +93,13 @@ pub(super) async fn create(context: Context, input: Input) -> Result<Output, Api
             if let Some(answer) = token.answered::<Output>(t)? {
                 return Ok((answer, None));
             }
-            if Component::find(t, &component.name, &component.version)?.is_some() {
+            if let Some(there) = Component::find(t, &component.name, &component.version)? {
                 return Err(conflict(
                     Kind::Component,
                     &arn,
                     format!(
-                        "Component [{} : {}] for account [{}] already exists with state: [DEPLOYABLE]",
-                        component.name, component.version, account.id
+                        "Component [{} : {}] for account [{}] already exists with state: [{}]",
+                        component.name, component.version, account.id, there.state
                     ),
                 ));
             }

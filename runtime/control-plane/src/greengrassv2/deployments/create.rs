@@ -103,12 +103,11 @@ pub(super) async fn create(context: Context, input: Input) -> Result<Output, Api
     let account = state.account.clone();
     // The revision counts for the size only by its digits.
     let measured = document(&account, &new, i64::from(i32::MAX))?;
-    let size = measured.to_string().len();
-    let shadow_sized = new.thing().is_some();
-    let limit = if shadow_sized {
-        MAX_IN_SHADOW
-    } else {
-        MAX_IN_JOB
+    let text = measured.to_string();
+    let (size, limit) = match new.thing() {
+        // In a shadow the document is a text within a text: its quotes count twice.
+        Some(_) => (Value::from(text).to_string().len(), MAX_IN_SHADOW),
+        None => (text.len(), MAX_IN_JOB),
     };
     if size > MAX_LARGE {
         return Err(invalid_field(
