@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "logs",
             "model",
             "mqtt",
+            "provision",
             "store",
             "supervisor",
         ],

@@ -19,10 +19,7 @@ use mqtt::{
     Identity, Policy, QoS,
     policy::{ConnectRefusal, ConnectRequest},
 };
-use openssl::{
-    nid::Nid,
-    x509::{X509, X509NameRef},
-};
+use openssl::{nid::Nid, x509::X509NameRef};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -119,12 +116,12 @@ pub fn facts(principal: &Principal, who: &Identity) -> Facts {
     }
     if let Some(certificate) = &who.certificate {
         facts.add("iot:CertificateId", &certificate.fingerprint);
-        if let Ok(x509) = X509::from_der(&certificate.der) {
-            names(&mut facts, "Subject", x509.subject_name());
-            names(&mut facts, "Issuer", x509.issuer_name());
+        names(&mut facts, "Subject", certificate.x509().subject_name());
+        names(&mut facts, "Issuer", certificate.x509().issuer_name());
+        if let Ok(serial) = certificate.serial() {
+            facts.add("iot:Certificate.SerialNumber", serial);
         }
-        facts.add("iot:Certificate.SerialNumber", &certificate.serial);
-        for name in &certificate.alternative_names {
+        for name in certificate.alternative_names() {
             facts.add("iot:Certificate.Subject.AlternativeName.DNSName", name);
         }
     }

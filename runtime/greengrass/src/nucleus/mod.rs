@@ -13,6 +13,7 @@ mod identity;
 mod listeners;
 mod metrics;
 mod options;
+mod provisioning;
 mod runtime;
 
 pub use options::Options;
@@ -51,7 +52,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Exit> {
     folders(&options.root)?;
-    let (database, configuration) = open_state(options).await?;
+    let provisioning = provisioning::Wanted::read(options)?;
+    let (database, configuration) = open_state(options, &provisioning).await?;
     apply_logging(logs, &configuration);
     let thing_name = text(&configuration, &["system", "thingName"]);
     if let Some(name) = &thing_name {
@@ -68,8 +70,7 @@ pub async fn run(
     let told = ipc::socket::address(&socket)?;
     let set_up = {
         let (options, configuration) = (options.clone(), configuration.clone());
-        let thing_name = thing_name.clone();
-        Arc::new(move || options.supervisor(&configuration, told.clone(), thing_name.clone()))
+        Arc::new(move || options.supervisor(&configuration, told.clone()))
     };
     let (supervisor, supervise) = Supervisor::open(
         set_up(),
@@ -135,6 +136,12 @@ pub async fn run(
         configuration.clone(),
         stop_ipc.clone(),
     ));
+    let provisioning = tokio::spawn(provisioning.run(
+        configuration.clone(),
+        components.clone(),
+        logs.clone(),
+        stop_deploying.clone(),
+    ));
     log::info!("IPC is ready at {}", address.display());
     let ready = writeln!(
         io::stdout(),
@@ -160,6 +167,7 @@ pub async fn run(
     };
     stop_deploying.cancel();
     wait("the deployment task", deploying).await;
+    wait("provisioning", provisioning).await;
     if options.keep_components {
         release.cancel();
     } else {
@@ -244,7 +252,10 @@ fn folders(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open_state(options: &Options) -> anyhow::Result<(Database, Configuration)> {
+async fn open_state(
+    options: &Options,
+    provisioning: &provisioning::Wanted,
+) -> anyhow::Result<(Database, Configuration)> {
     let path = options.root.join("state.db");
     let schemas = [
         Configuration::SCHEMA,
@@ -265,7 +276,7 @@ async fn open_state(options: &Options) -> anyhow::Result<(Database, Configuratio
         .await
         .context("cannot read the configuration")?;
     configuration
-        .commit(options.given(&configuration))
+        .commit(provisioning.given(options, &configuration))
         .await
         .context("cannot apply the configuration files")?;
     Ok((database, configuration))

@@ -35,11 +35,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// The operations that bring the read-only configuration into the tree.
-    pub fn given(&self, configuration: &Configuration) -> Vec<Operation> {
+    /// The operations that bring the read-only configuration into the tree. `identity` is what provisioning has left;
+    /// files that name one go before it. A device that `awaits` provisioning has no name yet.
+    pub fn given(
+        &self,
+        configuration: &Configuration,
+        identity: Option<&Value>,
+        awaits: bool,
+    ) -> Vec<Operation> {
         let mut operations: Vec<_> = self
             .documents
             .iter()
+            .chain(identity)
             .map(|document| Operation::Merge {
                 path: Vec::new(),
                 value: document.clone(),
@@ -58,8 +65,9 @@ impl Options {
         let named = self
             .documents
             .iter()
+            .chain(identity)
             .any(|d| d.pointer("/system/thingName").is_some());
-        if !named && text(configuration, &["system", "thingName"]).is_none() {
+        if !named && !awaits && text(configuration, &["system", "thingName"]).is_none() {
             operations.push(merged(&["system", "thingName"], json!(self.thing_name)));
         }
         operations
@@ -70,7 +78,6 @@ impl Options {
         &self,
         configuration: &Configuration,
         socket: PathBuf,
-        thing_name: Option<String>,
     ) -> supervisor::Options {
         let run_with = |key: &str| {
             text(
@@ -97,7 +104,7 @@ impl Options {
         }
         proxies(configuration, &mut environment);
         supervisor::Options {
-            thing_name,
+            thing_name: text(configuration, &["system", "thingName"]),
             region: text(
                 configuration,
                 &[NUCLEUS[0], NUCLEUS[1], NUCLEUS[2], "awsRegion"],

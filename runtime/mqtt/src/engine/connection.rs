@@ -83,11 +83,11 @@ pub(crate) struct Connected<S> {
     pub(super) jobs: VecDeque<Job>,
     pub(super) prepared: Option<Box<Prepared>>,
     /// A page of the queue's tail, and the newest message when it was asked for.
-    pub(super) loading: Option<(Loading, u64)>,
+    pub(super) loading: Option<Box<(Loading, u64)>>,
     /// Something went to the store: look whether it keeps up.
     pub(super) ask_store: bool,
     store_wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    pub(super) hold: Option<Hold>,
+    pub(super) hold: Option<Box<Hold>>,
     /// Something is left to do although nothing wakes this task for it.
     pub(super) again: bool,
     keep_alive: Duration,
@@ -211,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
             if !on {
                 match self.poll_timer(cx) {
                     Ok(false) => {
-                        self.debug_idle();
+                        self.rest();
                         return Poll::Pending;
                     }
                     Ok(true) => {}
@@ -224,7 +224,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
     }
 
     /// A connection that waits with nothing half done holds no buffer: thousands of them wait at a time.
-    fn debug_idle(&self) {
+    fn rest(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
+        if self.jobs.is_empty() {
+            self.jobs = VecDeque::new();
+        }
         debug_assert!(!self.input.is_empty() || self.input.capacity() == 0);
         debug_assert!(self.unwritten() > 0 || self.out.capacity() == 0);
     }

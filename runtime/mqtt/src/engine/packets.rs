@@ -237,7 +237,8 @@ impl<S> Connected<S> {
             routing.congested.take(),
             routing.full.take(),
             Some(&self.seat),
-        );
+        )
+        .map(Box::new);
         let Some(id) = id else {
             return Ok(routing.matched);
         };
