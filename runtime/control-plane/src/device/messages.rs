@@ -182,7 +182,8 @@ fn message(
             "The payload may have at most {MAX_PAYLOAD} bytes"
         )));
     }
-    if topic.starts_with("$aws/events/") || topic.len() > 256 {
+    let ours = access::OURS.iter().any(|own| topic.starts_with(own));
+    if ours || topic.len() > 256 {
         return Err(ApiError::invalid(format!(
             "'{topic}' is no topic to publish to"
         )));
@@ -220,8 +221,12 @@ pub async fn by_device(
 ) -> Result<Response<Body>, ApiError> {
     let facts = access::facts(&device.principal, &device.identity);
     let resource = state.account.arn("iot", &format!("topic/{topic}"));
-    let documents = device.principal.policies.iter().map(Arc::as_ref);
-    if !policy::allows(documents, "iot:Publish", &resource, &facts) {
+    let retain = call.query("retain").is_some_and(|retain| retain == "true");
+    let may = |action| {
+        let documents = access::documents(&device.principal, &device.identity.client_id);
+        policy::allows(documents, action, &resource, &facts)
+    };
+    if !may("iot:Publish") || (retain && !may("iot:RetainPublish")) {
         return Ok(refused(
             StatusCode::FORBIDDEN,
             "ForbiddenException",
@@ -239,7 +244,7 @@ pub async fn by_device(
         topic,
         call.body.clone(),
         qos,
-        false,
+        retain,
         Properties::default(),
         None,
     )?;
