@@ -33,13 +33,16 @@ def allow(*statements):
     return {"Version": "2012-10-17", "Statement": [{"Effect": e, "Action": a, "Resource": r} for e, a, r in made]}
 
 
-def refuses(call, code, **arguments):
-    """A call that must be refused, with an error that the service's model has for this operation, at its status; its text."""
+def refuses(call, code, unmodelled=False, **arguments):
+    """A call that must be refused, with an error that the service's model has for this operation, at its status; its text.
+    `unmodelled` is for what AWS answers although its model does not say so."""
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     answer = caught.value.response
     assert answer["Error"]["Code"] == code, answer
     assert answer["Error"]["Message"], answer
+    if unmodelled:
+        return answer["Error"]["Message"]
     client, operation = call.__self__, call.__name__
     model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
     shapes = {shape.name: shape for shape in model.error_shapes}
@@ -112,10 +115,15 @@ class Connection:
 class Five(Connection):
     """MQTT 5 by awsiotsdk."""
 
-    def __init__(self, certificate, client_id, where="MQTT", alpn=None, **more):
+    def __init__(self, certificate, client_id, where="MQTT", alpn=None, rejoin=False, **more):
         super().__init__()
         host, port = address(certificate.cloud, where)
-        self.connected, self.failed = threading.Event(), threading.Event()
+        self.connected, self.failed, self.packets = threading.Event(), threading.Event(), []
+        behavior = mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS if rejoin else mqtt5.ClientSessionBehaviorType.CLEAN
+
+        def received(data):
+            self.packets.append(data.publish_packet)
+            self.messages.put((data.publish_packet.topic, data.publish_packet.payload))
 
         def failure(data):
             self.reason = data.connack_packet.reason_code if data.connack_packet else str(data.exception)
@@ -125,9 +133,9 @@ class Five(Connection):
             self.reason = data.disconnect_packet.reason_code if data.disconnect_packet else None
             self.ended.set()
         options = {
-            "on_publish_received": lambda data: self.messages.put((data.publish_packet.topic, data.publish_packet.payload)),
-            "on_lifecycle_event_connection_success_fn": lambda _: self.connected.set(),
-            "on_lifecycle_event_connection_failure_fn": failure, "on_lifecycle_event_disconnection_fn": disconnection}
+            "on_publish_received": received, "session_behavior": behavior,
+            "on_lifecycle_connection_success": lambda _: self.connected.set(),
+            "on_lifecycle_connection_failure": failure, "on_lifecycle_disconnection": disconnection}
         connect = mqtt5.ConnectPacket(client_id=client_id, keep_alive_interval_sec=30, **more)
         if alpn:
             context = io.TlsContextOptions.create_client_with_mtls_from_path(str(certificate.pem), str(certificate.key))
@@ -135,9 +143,9 @@ class Five(Connection):
             context.alpn_list = [alpn]
             self.client = mqtt5.Client(mqtt5.ClientOptions(
                 host_name=host, port=port, tls_ctx=io.ClientTlsContext(context), connect_options=connect,
-                min_reconnect_delay_ms=60_000, max_reconnect_delay_ms=60_000,
+                min_reconnect_delay_ms=60_000, max_reconnect_delay_ms=60_000, session_behavior=behavior,
                 on_publish_callback_fn=options["on_publish_received"],
-                on_lifecycle_event_connection_success_fn=options["on_lifecycle_event_connection_success_fn"],
+                on_lifecycle_event_connection_success_fn=options["on_lifecycle_connection_success"],
                 on_lifecycle_event_connection_failure_fn=failure, on_lifecycle_event_disconnection_fn=disconnection))
         else:
             self.client = mqtt5_client_builder.mtls_from_path(
@@ -160,7 +168,7 @@ class Five(Connection):
         return int(done.puback.reason_code) if done.puback else None
 
     def close(self):
-        self.client.stop()
+        self.client.stop(mqtt5.DisconnectPacket())
 
 
 class Three(Connection):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from cloud import Cloud
-from cloud_device import (ANY, VERSIONS, Certificate, Five, Fleet, address, allow, https, mosquitto, refuses, services, stream)
+from cloud_device import ANY, VERSIONS, Certificate, Five, Fleet, allow, https, mosquitto, refuses
 from device import until
 
 
@@ -222,16 +222,24 @@ def test_a_second_connection_of_one_client_id_takes_over_and_each_has_its_sessio
             assert new["versionNumber"] > old["versionNumber"] == down["versionNumber"]
 
 
-def test_a_lost_connection_publishes_the_will(fleet):
+def test_a_connection_that_is_ended_publishes_its_will_unless_told_not_to(fleet):
     from awscrt import mqtt5
     watcher, eye = fleet.thing()
     name, certificate = fleet.thing()
     will = mqtt5.PublishPacket(topic=f"wills/{name}", payload="gone", qos=mqtt5.QoS.AT_LEAST_ONCE)
     with Five(eye, watcher) as watch:
-        watch.subscribe(f"wills/{name}", f"$aws/events/presence/disconnected/{name}")
+        watch.subscribe(f"wills/{name}")
+        with Five(certificate, name, will=will) as device:
+            fleet.iot_data.delete_connection(clientId=name, preventWillMessage=True)
+            assert device.ended.wait(5)
         with Five(certificate, name, will=will):
+            fleet.iot_data.delete_connection(clientId=name)
+            watch.silence(lambda: f"wills/{name}")
+        # Nor does a device that was locked out have a last word.
+        with Five(certificate, name, will=will) as device:
             fleet.iot.update_certificate(certificateId=certificate.id, newStatus="REVOKED")
-            assert watch.expect(f"wills/{name}") == b"gone"
+            assert device.ended.wait(5)
+        assert watch.messages.empty()
 
 
 # --- messages ---
@@ -258,10 +266,8 @@ def test_what_begins_with_a_dollar_is_not_delivered_to_a_plain_wildcard(fleet):
     name, certificate = fleet.thing()
     with Five(certificate, name) as device:
         assert device.subscribe("#") == [1]
-        shadow, _, _ = services(device)
         fleet.iot_data.update_thing_shadow(thingName=name, payload=json.dumps({"state": {"desired": {"a": 1}}}))
         device.silence(lambda: device.publish(f"plain/{name}", "x") in (0, 0x10) and f"plain/{name}")
-        del shadow
 
 
 def test_the_control_plane_publishes_retains_and_ends_connections(fleet):
@@ -291,18 +297,17 @@ def test_the_control_plane_publishes_retains_and_ends_connections(fleet):
 
 
 def test_properties_of_a_publish_by_the_api_arrive(fleet):
-    import threading
-    from awscrt import mqtt5
     name, certificate = fleet.thing()
-    got, there = [], threading.Event()
     with Five(certificate, name) as device:
-        device.client_props = got
-        packet = mqtt5.SubscribePacket([mqtt5.Subscription(f"p/{name}", mqtt5.QoS.AT_LEAST_ONCE)])
-        device.client.subscribe(packet).result(10)
-        fleet.iot_data.publish(topic=f"p/{name}", qos=1, payload=b"x", contentType="text/plain", responseTopic="answer/here",
-                           userProperties=json.dumps([{"a": "b"}, {"a": "c"}]), correlationData="eA==", messageExpiry=100)
-        assert device.expect(f"p/{name}") == b"x"
-        assert there is not None
+        device.subscribe(f"p/{name}")
+        for user in ([{"a": "b"}, {"a": "c"}], json.dumps([{"a": "b"}, {"a": "c"}])):
+            fleet.iot_data.publish(topic=f"p/{name}", qos=1, payload=b"x", contentType="text/plain", responseTopic="answer/here",
+                                   userProperties=json.dumps(user) if isinstance(user, list) else user, correlationData="eA==", messageExpiry=100)
+            assert device.expect(f"p/{name}") == b"x"
+            packet = device.packets[-1]
+            assert (packet.content_type, packet.response_topic, packet.correlation_data_bytes) == ("text/plain", "answer/here", b"x")
+            assert [(p.name, p.value) for p in packet.user_properties] == [("a", "b"), ("a", "c")]
+    refuses(fleet.iot_data.publish, "InvalidRequestException", topic="a", payload=b"x", userProperties=json.dumps({"a": 1}))
 
 
 # --- HTTPS ---
@@ -363,16 +368,14 @@ def test_the_credentials_provider_gives_keys_of_the_role_and_no_more(fleet):
 # --- power loss ---
 
 def test_nothing_is_lost_when_the_program_is_killed(stopped_cloud):
-    from awscrt import mqtt5
     cloud = stopped_cloud.start()
     fleet = Fleet(cloud)
     name, certificate = fleet.thing()
     job = fleet.job(fleet.arn(f"thing/{name}"))
-    stay = {"session_expiry_interval_sec": 3600}
+    stay = {"session_expiry_interval_sec": 3600, "rejoin": True}
     with Five(certificate, name, **stay) as device:
         device.subscribe(f"later/{name}")
         device.publish(f"kept/{name}", "kept", retain=True)
-        shadow, jobs, _ = services(device)
         fleet.iot_data.update_thing_shadow(thingName=name, payload=json.dumps({"state": {"desired": {"a": 1}}}))
     until(lambda: not fleet.iot_data.get_connection(clientId=name)["connected"], "the device is away")
     fleet.iot_data.publish(topic=f"later/{name}", qos=1, payload=b"while away")
@@ -381,10 +384,7 @@ def test_nothing_is_lost_when_the_program_is_killed(stopped_cloud):
     fleet.reopen()
     assert json.loads(fleet.iot_data.get_thing_shadow(thingName=name)["payload"].read())["state"]["delta"] == {"a": 1}
     assert fleet.iot_data.get_retained_message(topic=f"kept/{name}")["payload"] == b"kept"
-    with Five(certificate, name, **stay, ) as device:
+    assert fleet.jobs_data.get_pending_job_executions(thingName=name)["queuedJobs"][0]["jobId"] == job
+    with Five(certificate, name, **stay) as device:
         assert not device.refused()
-        assert fleet.jobs_data.get_pending_job_executions(thingName=name)["queuedJobs"][0]["jobId"] == job
-    del mqtt5, shadow, jobs
-
-
-__all__ = ["address", "stream"]
+        assert device.expect(f"later/{name}") == b"while away"

@@ -131,8 +131,7 @@ async fn publish(context: Context, input: PublishInput) -> Result<Empty, ApiErro
         let text = STANDARD
             .decode(user)
             .map_err(|_| ApiError::invalid("userProperties is not base64"))?;
-        let list: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&text)
-            .map_err(|_| {
+        let list = user_properties(&text).ok_or_else(|| {
             ApiError::invalid("userProperties must be a list of objects with one member each")
         })?;
         for (name, value) in list.into_iter().flatten() {
@@ -158,6 +157,14 @@ async fn publish(context: Context, input: PublishInput) -> Result<Empty, ApiErro
     )?;
     send(engine(&context)?, message).await?;
     Ok(Empty {})
+}
+
+/// A list; tools that take it as text send it as a JSON string with the list in it.
+fn user_properties(text: &[u8]) -> Option<Vec<serde_json::Map<String, serde_json::Value>>> {
+    match serde_json::from_slice(text).ok()? {
+        serde_json::Value::String(inner) => serde_json::from_str(&inner).ok(),
+        list => serde_json::from_value(list).ok(),
+    }
 }
 
 fn message(
