@@ -244,6 +244,10 @@ impl Registry {
         }))
     }
 
+    pub(super) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
     /// A certificate by its fingerprint, from memory when it was loaded before.
     pub async fn load(&self, id: &str) -> Result<Option<Arc<Principal>>, ApiError> {
         if let Some(found) = self.loaded(id) {
