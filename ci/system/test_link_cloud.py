@@ -1,6 +1,5 @@
 """A core device connected to greengrass-cloud: messages both ways, the spool, credentials, by the official SDK and boto3."""
 import base64
-import importlib.util
 import json
 import os
 import re
@@ -12,9 +11,6 @@ import pytest
 from cloud import Cloud
 from conftest import python_probe
 from device import Device, Probe, Refused, allow, finish, make_root, until
-
-if importlib.util.find_spec("boto3") is None or importlib.util.find_spec("awsiot") is None:
-    pytest.skip("needs the AWS CLI and the Greengrass SDK in one environment", allow_module_level=True)
 
 PROXY = "aws.greengrass.ipc.mqttproxy"
 THING = "link-core"
