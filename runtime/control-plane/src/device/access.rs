@@ -17,7 +17,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use mqtt::{
-    Identity, Policy, QoS,
+    Certificate, Identity, Policy, QoS,
     policy::{ConnectRefusal, ConnectRequest},
 };
 use openssl::{nid::Nid, x509::X509NameRef};
@@ -48,8 +48,9 @@ impl Access {
     }
 
     /// A certificate that is not known: its authority may want it registered.
-    async fn arrived(&self, id: &str, der: &[u8]) -> Option<Arc<Principal>> {
-        let news = match arrivals::arrive(&self.registry, &self.account, der).await {
+    async fn arrived(&self, certificate: &Certificate) -> Option<Arc<Principal>> {
+        let der = certificate.x509().to_der().ok()?;
+        let news = match arrivals::arrive(&self.registry, &self.account, &der).await {
             Ok(news) => news?,
             Err(error) => {
                 log::error!("registering a certificate at its first connection: {error}");
@@ -57,7 +58,11 @@ impl Access {
             }
         };
         self.link.send_all([news]).await;
-        self.registry.load(id).await.ok().flatten()
+        self.registry
+            .load(&certificate.fingerprint)
+            .await
+            .ok()
+            .flatten()
     }
 
     fn principal(&self, who: &Identity) -> Option<Arc<Principal>> {
@@ -180,10 +185,7 @@ impl Policy for Access {
         };
         let principal = match self.registry.load(&certificate.fingerprint).await {
             Ok(Some(principal)) => principal,
-            Ok(None) => match self
-                .arrived(&certificate.fingerprint, &certificate.der)
-                .await
-            {
+            Ok(None) => match self.arrived(certificate).await {
                 Some(principal) => principal,
                 None => {
                     log::info!(client = who.client_id.as_ref() as &str, certificate = certificate.fingerprint.as_str(); "refused: the certificate is not registered");
