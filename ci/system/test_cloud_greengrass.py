@@ -354,7 +354,8 @@ def test_tags_client_devices_addresses_and_the_service_role_are_kept(cloud):
 def test_a_roles_keys_see_the_components_that_its_policy_names(cloud):
     client, iam = cloud.client("greengrassv2"), cloud.client("iam")
     mine, other = make(client, name="com.example.Mine"), make(client, name="com.example.Other")
-    trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{cloud.account()}:root"}, "Action": "sts:AssumeRole"}]}
+    trust = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{cloud.account()}:root"}, "Action": "sts:AssumeRole"}]}
     role = iam.create_role(RoleName="reader", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     iam.put_role_policy(RoleName="reader", PolicyName="read", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "greengrass:GetComponent", "Resource": mine}]}))
