@@ -105,7 +105,10 @@ pub(super) async fn create(context: Context, input: Input) -> Result<Output, Api
             }
             let (_, errors) = artifacts::look(t, &recipe)?;
             if !errors.is_empty() {
-                let list: Vec<String> = errors.iter().map(|(uri, e)| format!("{uri} = {e}")).collect();
+                let list: Vec<String> = errors
+                    .iter()
+                    .map(|(uri, e)| format!("{uri} = {e}"))
+                    .collect();
                 return Err(invalid_field(
                     "inlineRecipe",
                     format!(
