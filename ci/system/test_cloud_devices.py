@@ -167,6 +167,17 @@ def test_a_live_session_ends_when_its_right_to_connect_does(fleet, connect, end)
         assert device.refused()
 
 
+def test_a_certificate_that_is_active_again_at_once_works(fleet):
+    name, certificate = fleet.thing()
+    for _ in range(5):
+        for status in ("INACTIVE", "ACTIVE"):
+            fleet.iot.update_certificate(certificateId=certificate.id, newStatus=status)
+        with Five(certificate, name) as device:
+            assert device.subscribe(f"again/{name}") == [1]
+            assert device.publish(f"again/{name}", "x") == 0
+            assert device.expect(f"again/{name}") == b"x"
+
+
 def test_a_narrower_policy_takes_subscriptions_away_in_a_live_session(fleet):
     name, certificate = fleet.thing(policy=None)
     policy = certificate.allow(ANY)
