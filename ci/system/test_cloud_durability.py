@@ -155,6 +155,10 @@ def test_it_says_why_it_does_not_start(cloud, tmp_path):
     assert "12 digits" in serve(tmp_path / "new", "--account", "12").stderr
     refused = subprocess.run([PROGRAM, "serve", "--data", tmp_path / "x", "--listen-http", "0.0.0.0:0"], capture_output=True, text=True, timeout=20)
     assert refused.returncode == 1 and "not be encrypted" in refused.stderr
+    foreign = tmp_path / "foreign"
+    foreign.mkdir(mode=0o755)
+    (foreign / "file").write_text("somebody's")
+    assert "not empty" in serve(foreign).stderr and stat.S_IMODE(foreign.stat().st_mode) == 0o755
     assert "no data folder" in subprocess.run(
         [PROGRAM, "user", "list", "--data", tmp_path / "none"], capture_output=True, text=True, timeout=20).stderr
 

@@ -59,7 +59,6 @@ def test_roles_and_policies_are_as_with_moto(pair):  # noqa: F811
     iam.call("get_policy_version", PolicyArn=arns.get, VersionId="v1")
     iam.call("attach_role_policy", RoleName="r", PolicyArn=arns.get)
     iam.call("list_attached_role_policies", RoleName="r")
-    iam.call("delete_policy", PolicyArn=arns.get)
     iam.call("put_role_policy", RoleName="r", PolicyName="i", PolicyDocument=POLICY)
     iam.call("get_role_policy", RoleName="r", PolicyName="i")
     iam.call("get_role_policy", RoleName="r", PolicyName="none")

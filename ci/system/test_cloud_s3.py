@@ -251,3 +251,9 @@ def test_a_bucket_may_be_named_by_the_host(cloud, s3):
     url = named.generate_presigned_url("get_object", Params={"Bucket": "artifacts", "Key": "k"})
     assert url.startswith(f"http://artifacts.localhost:{port}/k")
     assert fetch(url.replace("artifacts.localhost", "127.0.0.1"), headers={"Host": f"artifacts.localhost:{port}"}) == (200, b"x")
+
+
+def test_an_object_that_is_a_web_page_has_no_part_in_this_origin(s3):
+    s3.put_object(Bucket="artifacts", Key="page.html", Body=b"<script>", ContentType="text/html")
+    with urllib.request.urlopen(s3.generate_presigned_url("get_object", Params={"Bucket": "artifacts", "Key": "page.html"}), timeout=10) as answer:
+        assert answer.headers["Content-Security-Policy"] == "sandbox" and answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,5 +1,6 @@
 """MQTT brokers to test and to measure, ours and mosquitto, each a process of its own with the same certificates."""
 import contextlib
+import json
 import os
 import pathlib
 import resource
@@ -71,8 +72,10 @@ class Broker:
     """One broker process: `plain`, `tls`, `websocket` and `secure_websocket` are its ports."""
     name = None
 
-    def __init__(self, folder, certificates, persistent=False):
-        self.folder, self.certificates, self.persistent = folder, certificates, persistent
+    def __init__(self, folder, certificates, persistent=False, suite=None, **configuration):
+        """`persistent` keeps sessions on the disk; `suite` names a test of the public conformance suite, which expects to find things
+        set up for it; `configuration` is of our own broker."""
+        self.folder, self.certificates, self.persistent, self.suite, self.configuration = folder, certificates, persistent, suite, configuration
         folder.mkdir(parents=True, exist_ok=True)
         self.plain, self.tls, self.websocket, self.secure_websocket = free_ports(4)
         self.process, self.output = None, folder / f"{self.name}.log"
@@ -130,8 +133,9 @@ class Mosquitto(Broker):
 
     def command(self):
         assert MOSQUITTO, "mosquitto is not installed"
+        keep_alive = 60 if self.suite else 65535
         lines = ["per_listener_settings false", "allow_anonymous true", "log_type error", "log_type warning", "log_dest stdout",
-                 "set_tcp_nodelay true", "max_inflight_messages 1000", "max_queued_messages 0", "max_queued_bytes 0", "max_keepalive 65535",
+                 "set_tcp_nodelay true", "max_inflight_messages 1000", "max_queued_messages 0", "max_queued_bytes 0", f"max_keepalive {keep_alive}",
                  f"listener {self.plain} 127.0.0.1",
                  f"listener {self.websocket} 127.0.0.1", "protocol websockets",
                  f"listener {self.tls} 127.0.0.1", f"cafile {self.certificates.ca}", f"certfile {self.certificates.server}",
@@ -149,11 +153,27 @@ class Mosquitto(Broker):
 
 
 class Greengrass(Broker):
-    """Ours."""
+    """Ours, with its defaults but for what the tests need: many connections from one address, and rules that allow all."""
     name = "greengrass"
 
     def command(self):
-        raise NotImplementedError
+        everything = ["#", *(f"${level}/#" for level in ("aws", "dollar", "TopicA", "client_test5"))]
+        # The suite subscribes to what is not allowed in one test, and to everything in the others and when it cleans up.
+        subscribe = ["TopicA"] if self.suite == "test_subscribe_failure" else everything
+        configuration = {
+            "listeners": [{"port": port, "protocol": protocol} for port, protocol in (
+                (self.plain, "mqtt"), (self.tls, "mqtts"), (self.websocket, "ws"), (self.secure_websocket, "wss"))],
+            "tls": {"certificate": str(self.certificates.server), "key": str(self.certificates.server_key), "authorities": [str(self.certificates.ca)]},
+            "anonymous": "loopback",
+            "rules": [{"everyone": True, "publish": everything, "subscribe": subscribe}, {"clientId": "clean retained", "subscribe": everything}],
+            "limits": {"connections": DESCRIPTORS, "connectionsPerAddress": DESCRIPTORS, **({"keepAliveSeconds": 60} if self.suite else {})},
+            "log": {"level": "WARN"},
+            **({"persistence": {"folder": str(self.folder / "state")}} if self.persistent else {}),
+            **({"threads": int(os.environ["MQTT_THREADS"])} if "MQTT_THREADS" in os.environ else {}),
+            **self.configuration}
+        file = self.folder / "broker.json"
+        file.write_text(json.dumps(configuration, indent=1))
+        return [BINARY, "broker", "--config", file]
 
 
 def broker(folder, certificates, **options):

@@ -3,7 +3,7 @@ import itertools
 import ssl
 
 import pytest
-from brokers import Certificates
+from brokers import Certificates, Greengrass
 from brokers import broker as make_broker
 from frames import Client
 
@@ -44,6 +44,20 @@ def own_broker(certificates, tmp_path):
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def make(certificates, tmp_path):
+    """Starts a broker of ours with this in its configuration."""
+    made = []
+
+    def make(**configuration):
+        made.append(Greengrass(tmp_path / f"made-{len(made)}", certificates, **configuration).start())
+        return made[-1]
+    yield make
+    for each in made:
+        each.died()
+        each.stop()
 
 
 @pytest.fixture

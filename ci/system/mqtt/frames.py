@@ -211,7 +211,7 @@ class Closed(Exception):
 class Raw:
     """A connection over which a test sends what it likes."""
 
-    def __init__(self, port, version=4, context=None, receive_buffer=None):
+    def __init__(self, port, version=4, context=None, receive_buffer=None, session=None):
         self.version, self.ids = version, itertools.count(1)
         self.inbox, self.buffer, self.open = collections.deque(), b"", True
         self.socket = socket.socket()
@@ -221,7 +221,7 @@ class Raw:
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context:
-            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost", session=session)
 
     def __enter__(self):
         return self

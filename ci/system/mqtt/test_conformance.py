@@ -63,10 +63,11 @@ def test_a_wrong_protocol_name_is_refused(open_client, version):
 
 @pytest.mark.parametrize("level", [0, 3, 6, 255])
 def test_an_unknown_protocol_level_is_refused(open_client, level):
-    client = open_client()
+    # Whoever speaks a later version may be answered as in version 5.
+    client = open_client(5 if level > 5 else 4)
     client.send(connect("x", 4, level=level))
     client.ended()
-    assert not any(p.kind == CONNACK and p.code == 0 for p in client.inbox)
+    assert all(p.kind == CONNACK and p.code == (0x84 if level > 5 else 1) for p in client.inbox)
 
 
 def test_nothing_is_served_before_connect(open_client, version, name):
@@ -916,7 +917,6 @@ def test_a_shared_subscription_gives_each_message_to_one_of_its_group(clients, n
     assert {m.payload for m in plain.take_all(30)} == everything
     shares = []
     for member in members:
-        member.quiet_count = 0
         share = []
         while True:
             try:
@@ -992,12 +992,12 @@ def test_nothing_is_lost_for_a_client_that_is_away_for_long(clients, version, na
     client.disconnect()
     sender = clients(version, "s")
     payload = b"x" * 10_000
-    for number in range(800):
+    for number in range(600):
         sender.send(publish(name, number.to_bytes(4) + payload, 1, id=number + 1, version=version))
-    for _ in range(800):
+    for _ in range(600):
         assert sender.receive(PUBACK, seconds=30).code == 0
     client = clients(version, **lasting(version))
-    assert [int.from_bytes(m.payload[:4]) for m in client.take_all(800, 30)] == list(range(800))
+    assert [int.from_bytes(m.payload[:4]) for m in client.take_all(600, 30)] == list(range(600))
 
 
 def test_a_client_that_does_not_read_holds_nobody_up_and_gets_its_qos_1_messages_later(clients, open_client, version, name):

@@ -33,7 +33,7 @@ pub use memory::forbid_core_dumps;
 pub use pin::{Pin, PinSources};
 pub use request::{AlternativeName, CertificateRequest};
 pub use seal::Sealer;
-pub use tls::{Backend, LoadOptions, Offload, load, load_from, offload};
+pub use tls::{Backend, LoadOptions, Offload, forget_chains, load, load_from, offload};
 pub use token::{
     Erase, Hash, KeyKind, KeyPurpose, MODULE_ENVIRONMENT, NewKey, NewToken, Pending, Token,
     TokenInfo, TokenKey, TokenObject, find_library, initialise, tokens,

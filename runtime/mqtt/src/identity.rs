@@ -4,28 +4,24 @@ use bytestring::ByteString;
 use openssl::{
     asn1::Asn1StringRef,
     error::ErrorStack,
+    hash::MessageDigest,
     nid::Nid,
     sha::sha256,
-    x509::{X509NameRef, X509Ref},
+    x509::{X509, X509NameRef, X509Ref},
 };
-use std::{fmt::Write as _, net::SocketAddr, sync::Arc};
+use std::{fmt, fmt::Write as _, net::SocketAddr, sync::Arc};
 
 /// A client certificate that the TLS handshake has let in: it chains to one of the trusted authorities, or the listener's
 /// verify hook has taken it; its owner has proven to hold the key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// There is one for each connection, so what is seldom asked is read from OpenSSL's object, which the connection has anyway.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The certificate itself, DER.
-    pub der: Vec<u8>,
+    x509: X509,
     /// SHA-256 over the DER, lower-case hexadecimal: what AWS IoT calls the certificate id.
     pub fingerprint: String,
     /// Subject common name, when there is one.
     pub common_name: Option<String>,
-    /// DNS names and URIs of the subject alternative name.
-    pub alternative_names: Vec<String>,
-    /// The issuer's distinguished name, RFC 2253.
-    pub issuer: String,
-    /// Serial number, lower-case hexadecimal.
-    pub serial: String,
 }
 
 impl Certificate {
@@ -34,31 +30,61 @@ impl Certificate {
     /// # Errors
     /// When OpenSSL cannot encode it anew; it has parsed it, so this is for lack of memory.
     pub fn from_x509(x509: &X509Ref) -> Result<Self, ErrorStack> {
-        let der = x509.to_der()?;
-        let names = x509.subject_alt_names();
-        let names = names.iter().flatten();
-        let mut alternative_names: Vec<String> = names
-            .filter_map(|name| name.dnsname().or_else(|| name.uri()))
-            .map(str::to_owned)
-            .collect();
-        alternative_names.shrink_to_fit();
-        let serial = x509.serial_number().to_bn()?.to_hex_str()?;
         Ok(Self {
-            fingerprint: fingerprint(&der),
+            fingerprint: hex(&x509.digest(MessageDigest::sha256())?),
             common_name: (x509.subject_name().entries_by_nid(Nid::COMMONNAME).next())
                 .and_then(|entry| text(entry.data())),
-            alternative_names,
-            issuer: distinguished_name(x509.issuer_name()),
-            serial: serial.to_ascii_lowercase(),
-            der,
+            x509: x509.to_owned(),
         })
+    }
+
+    /// The certificate itself.
+    pub fn x509(&self) -> &X509Ref {
+        &self.x509
+    }
+
+    /// DNS names and URIs of the subject alternative name.
+    pub fn alternative_names(&self) -> Vec<String> {
+        let names = self.x509.subject_alt_names();
+        let names = names.iter().flatten();
+        names
+            .filter_map(|name| name.dnsname().or_else(|| name.uri()))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The issuer's distinguished name, RFC 2253.
+    pub fn issuer(&self) -> String {
+        distinguished_name(self.x509.issuer_name())
+    }
+
+    /// Serial number, lower-case hexadecimal.
+    ///
+    /// # Errors
+    /// When OpenSSL lacks the memory for it.
+    pub fn serial(&self) -> Result<String, ErrorStack> {
+        let serial = self.x509.serial_number().to_bn()?.to_hex_str()?;
+        Ok(serial.to_ascii_lowercase())
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("fingerprint", &self.fingerprint)
+            .field("common_name", &self.common_name)
+            .finish_non_exhaustive()
     }
 }
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn fingerprint(der: &[u8]) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in sha256(der) {
+    hex(&sha256(der))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         let _ = write!(hex, "{byte:02x}");
     }
     hex
@@ -95,8 +121,6 @@ pub(crate) fn distinguished_name(name: &X509NameRef) -> String {
             all.push(c);
         }
     }
-    // Kept for as long as a connection lives.
-    all.shrink_to_fit();
     all
 }
 

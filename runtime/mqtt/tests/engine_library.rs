@@ -7,7 +7,7 @@ mod engine_support;
 use engine_support::*;
 use mqtt::{
     Message, QoS,
-    engine::{Delivery, DisconnectCause, Engine, Event, Options, Peer, Subscription},
+    engine::{Delivery, DisconnectCause, Event, Options, Peer, Subscription},
     packet::Version,
 };
 use tokio::time::timeout;

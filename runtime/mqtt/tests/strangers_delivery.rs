@@ -187,7 +187,7 @@ async fn a_retained_messages_expiry_runs_once() {
 async fn unsubscribe_is_answered_once_with_a_code_for_each_filter() {
     let engine = engine().await;
     let mut old = hello(V311, "old").connect(&engine).await;
-    assert_eq!(old.unsubscribe(&["never"]).await, Vec::<u8>::new());
+    assert!(old.unsubscribe(&["never"]).await.is_empty());
     let mut new = hello(V5, "new").connect(&engine).await;
     new.subscribe("a", 1).await;
     assert_eq!(new.unsubscribe(&["never", "a"]).await, [0x11, 0]);

@@ -211,3 +211,57 @@ async fn noise_of_every_kind_ends_only_its_own_connection() {
     while neighbour.take().await.payload != b"still here" {}
     alive(&engine).await;
 }
+
+#[tokio::test]
+async fn topics_and_filters_of_as_many_levels_as_a_string_holds() {
+    let engine = engine().await;
+    let deep = "/".repeat(65_535);
+    let wild = "+/".repeat(32_767);
+    for version in [V311, V5] {
+        for flags in [2, 3] {
+            let mut client = hello(version, "deep").connect(&engine).await;
+            client
+                .send(&subscribe(version, &[&wild, &deep, &format!("{wild}#")]))
+                .await;
+            let bytes = client.message(&deep, b"x", flags, 1, &[]);
+            client.send(&bytes).await;
+            let bytes = client.message(&wild.replace('+', "a"), b"x", flags, 2, &[]);
+            client.send(&bytes).await;
+            client.send(&[0xE0, 0]).await;
+            client.end().await; // served or refused, but alive
+        }
+    }
+    alive(&engine).await;
+}
+
+/// SUBSCRIBE with QoS 1 to all of these.
+fn subscribe(version: Version, filters: &[&str]) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    if version == V5 {
+        body.push(0);
+    }
+    for filter in filters {
+        body.extend(field(filter.as_bytes()));
+        body.push(1);
+    }
+    frame(0x82, &body)
+}
+
+#[tokio::test]
+async fn as_many_filters_and_topics_as_the_limits_allow() {
+    let engine = engine().await;
+    for version in [V311, V5] {
+        let mut client = hello(version, "greedy").connect(&engine).await;
+        let filters: Vec<String> = (0..1024).map(|number| format!("+/{number}/#")).collect();
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+        client.send(&subscribe(version, &filters)).await;
+        let Seen::SubAck(1, codes) = client.next().await else {
+            panic!("no SUBACK")
+        };
+        assert_eq!(codes.len(), 1024);
+        assert_eq!(codes.iter().filter(|code| **code == 1).count(), 1000);
+        client.leave().await;
+    }
+    alive(&engine).await;
+    assert_eq!(engine.metrics().subscriptions, 0);
+}

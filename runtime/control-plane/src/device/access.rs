@@ -17,13 +17,10 @@ use crate::{
 };
 use async_trait::async_trait;
 use mqtt::{
-    Identity, Policy, QoS,
+    Certificate, Identity, Policy, QoS,
     policy::{ConnectRefusal, ConnectRequest},
 };
-use openssl::{
-    nid::Nid,
-    x509::{X509, X509NameRef},
-};
+use openssl::{nid::Nid, x509::X509NameRef};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -51,8 +48,9 @@ impl Access {
     }
 
     /// A certificate that is not known: its authority may want it registered.
-    async fn arrived(&self, id: &str, der: &[u8]) -> Option<Arc<Principal>> {
-        let news = match arrivals::arrive(&self.registry, &self.account, der).await {
+    async fn arrived(&self, certificate: &Certificate) -> Option<Arc<Principal>> {
+        let der = certificate.x509().to_der().ok()?;
+        let news = match arrivals::arrive(&self.registry, &self.account, &der).await {
             Ok(news) => news?,
             Err(error) => {
                 log::error!("registering a certificate at its first connection: {error}");
@@ -60,7 +58,11 @@ impl Access {
             }
         };
         self.link.send_all([news]).await;
-        self.registry.load(id).await.ok().flatten()
+        self.registry
+            .load(&certificate.fingerprint)
+            .await
+            .ok()
+            .flatten()
     }
 
     fn principal(&self, who: &Identity) -> Option<Arc<Principal>> {
@@ -138,12 +140,12 @@ pub fn facts(principal: &Principal, who: &Identity) -> Facts {
     }
     if let Some(certificate) = &who.certificate {
         facts.add("iot:CertificateId", &certificate.fingerprint);
-        if let Ok(x509) = X509::from_der(&certificate.der) {
-            names(&mut facts, "Subject", x509.subject_name());
-            names(&mut facts, "Issuer", x509.issuer_name());
+        names(&mut facts, "Subject", certificate.x509().subject_name());
+        names(&mut facts, "Issuer", certificate.x509().issuer_name());
+        if let Ok(serial) = certificate.serial() {
+            facts.add("iot:Certificate.SerialNumber", serial);
         }
-        facts.add("iot:Certificate.SerialNumber", &certificate.serial);
-        for name in &certificate.alternative_names {
+        for name in certificate.alternative_names() {
             facts.add("iot:Certificate.Subject.AlternativeName.DNSName", name);
         }
     }
@@ -183,10 +185,7 @@ impl Policy for Access {
         };
         let principal = match self.registry.load(&certificate.fingerprint).await {
             Ok(Some(principal)) => principal,
-            Ok(None) => match self
-                .arrived(&certificate.fingerprint, &certificate.der)
-                .await
-            {
+            Ok(None) => match self.arrived(certificate).await {
                 Some(principal) => principal,
                 None => {
                     log::info!(client = who.client_id.as_ref() as &str, certificate = certificate.fingerprint.as_str(); "refused: the certificate is not registered");

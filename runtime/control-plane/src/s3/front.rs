@@ -2,7 +2,7 @@
 
 use super::{
     access::{Policy, Secrets},
-    service::Service,
+    storing::Service,
 };
 use crate::{
     http::{
@@ -13,7 +13,7 @@ use crate::{
 };
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     request::Parts,
 };
 use http_body_util::BodyExt;
@@ -58,6 +58,20 @@ impl Front {
 
     /// Answers a request. Also tells the error's code, for the log.
     pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        proof: &Proof,
+        id: &str,
+    ) -> (Response<Body>, String) {
+        let (mut response, code) = self.answer(request, proof, id).await;
+        // An object may be a web page, and others share its origin: a browser gives it an origin of its own.
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        (response, code)
+    }
+
+    async fn answer(
         &self,
         request: Request<Incoming>,
         proof: &Proof,

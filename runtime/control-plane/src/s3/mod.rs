@@ -6,21 +6,27 @@
 //! front    a request that claims to be for S3: whose key, then s3s
 //! access   what a role's policies allow
 //! service  buckets and objects; uploads: the multipart operations; listing: pages and common prefixes
+//! storing  bodies become files, rows change
 //! table    rows
 //! objects  files
 //! ```
 
 mod access;
 mod checksum;
+mod conditions;
 mod front;
+mod keep;
 mod link;
 mod listing;
+mod names;
 mod objects;
 mod service;
+mod storing;
 mod table;
 mod uploads;
 
 pub use front::{Front, Proof};
+pub use keep::{discard, keep};
 pub use link::link;
 pub use objects::{Objects, Stored};
 pub use table::{Object, find_object};

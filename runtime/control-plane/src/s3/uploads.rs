@@ -2,8 +2,9 @@
 
 use super::{
     checksum::{ALGORITHMS, Checksums, Summing, composite},
+    conditions::Conditions,
     objects::discard,
-    service::{Conditions, Error, Service, Upload, moment, need_bucket, put_error},
+    storing::{Error, Service, Upload, moment, need_bucket, put_error},
     table::{Attributes, Object},
 };
 use crate::http::Timestamp;

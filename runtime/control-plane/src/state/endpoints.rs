@@ -21,6 +21,10 @@ impl Endpoints {
     /// The URL to give to the AWS CLI: plain HTTP where it is served, since it needs no CA bundle.
     pub fn url(&self) -> Option<String> {
         match (self.http, self.https) {
+            // All addresses of this machine: it is reached by its name.
+            (Some(http), _) if http.ip().is_unspecified() => {
+                Some(format!("http://{}:{}", self.host, http.port()))
+            }
             (Some(http), _) => Some(format!("http://{http}")),
             (None, Some(https)) => Some(format!("https://{}:{}", self.host, https.port())),
             (None, None) => None,

@@ -42,6 +42,7 @@ pub const SCHEMAS: &[Schema] = &[
     crate::iot::jobs::SCHEMA,
     crate::iot::shadow::SCHEMA,
     crate::device::provisioning::SCHEMA,
+    crate::greengrassv2::SCHEMA,
     crate::s3::SCHEMA,
     crate::secretsmanager::SCHEMA,
 ];
@@ -86,8 +87,14 @@ pub struct State {
 impl State {
     /// Opens a data folder, making what is missing. Blocks; for start-up.
     pub fn open(folder: &Path, settings: &Settings) -> Result<Self> {
-        private_folder(folder)?;
         let file = folder.join("state.db");
+        // A folder of somebody else's would be closed to them.
+        if !file.exists() && folder.exists() && std::fs::read_dir(folder)?.next().is_some() {
+            anyhow::bail!(
+                "it is not empty, and not of greengrass-cloud: give a folder that is not there yet"
+            );
+        }
+        private_folder(folder)?;
         let database = Database::open(&file, SCHEMAS)?;
         let account = Account::open(&database, settings)?;
         let link = Link::default();

@@ -43,6 +43,7 @@ pub fn read(files: Option<&Tls>) -> anyhow::Result<Certificates> {
     tls.client_certificates = files.client_certificates;
     tls.minimum_version = files.minimum_version;
     tls.ciphers.clone_from(&files.ciphers);
+    tls.finish = Some(keys::forget_chains);
     if tls.client_certificates != ClientCertificates::None && !revoked.is_empty() {
         tls.verify = Some(refuse(revoked.clone()));
     }

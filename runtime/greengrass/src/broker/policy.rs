@@ -15,7 +15,7 @@ use mqtt::{
     Certificate, Identity, Policy, QoS,
     policy::{ConnectRefusal, ConnectRequest},
 };
-use openssl::{rand::rand_bytes, sha::Sha256, x509::X509};
+use openssl::{rand::rand_bytes, sha::Sha256};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -77,8 +77,7 @@ impl State {
 
     fn is_revoked(&self, certificate: &Certificate) -> bool {
         !self.revoked.is_empty()
-            && X509::from_der(&certificate.der)
-                .is_ok_and(|x509| self.revoked.contains(&x509, &certificate.fingerprint))
+            && (self.revoked).contains(certificate.x509(), &certificate.fingerprint)
     }
 }
 
@@ -233,6 +232,10 @@ impl Policy for FilePolicy {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use openssl::{
+        nid::Nid,
+        x509::{X509, X509Name},
+    };
     use std::path::Path;
 
     fn config(text: &str) -> Config {
@@ -257,14 +260,11 @@ mod tests {
     }
 
     fn with_certificate(identity: Identity, common_name: &str) -> Identity {
-        let certificate = Certificate {
-            der: Vec::new(),
-            fingerprint: "00".repeat(32),
-            common_name: Some(common_name.to_owned()),
-            alternative_names: Vec::new(),
-            issuer: String::new(),
-            serial: String::new(),
-        };
+        let mut name = X509Name::builder().unwrap();
+        (name.append_entry_by_nid(Nid::COMMONNAME, common_name)).unwrap();
+        let mut x509 = X509::builder().unwrap();
+        x509.set_subject_name(&name.build()).unwrap();
+        let certificate = Certificate::from_x509(&x509.build()).unwrap();
         Identity {
             certificate: Some(Arc::new(certificate)),
             ..identity

@@ -16,7 +16,10 @@ mod offload;
 mod provider;
 
 use crate::{KeyError, KeyUri, PinSources, Token};
-use openssl::pkey::{PKey, Private};
+use openssl::{
+    pkey::{PKey, Private},
+    ssl::SslContextBuilder,
+};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -54,6 +57,15 @@ pub fn load(uri: &KeyUri, options: &LoadOptions) -> Result<PKey<Private>, KeyErr
             healing::load(&token, uri, options.backend.as_ref())
         }
     }
+}
+
+/// Makes connections of this context let go of the certificates that a peer has shown besides its own, when the handshake has
+/// judged them: 4 KB each, which OpenSSL would keep until the connection ends. Afterwards the connection still has its peer's own
+/// certificate, and empty chains. Connections of a context that caches sessions keep theirs, as they may share them.
+///
+/// It takes the place of the context's information callback.
+pub fn forget_chains(context: &mut SslContextBuilder) {
+    ffi::forget_chains(context);
 }
 
 /// Loads a private key from a token that is already open.

@@ -20,6 +20,9 @@ const RETAIN: u8 = 4;
 const EXPIRES: u8 = 8;
 const PROPERTIES: u8 = 16;
 
+/// All fixed fields and what the router adds, with room to spare.
+const OVERHEAD: usize = 128;
+
 /// What the envelope says besides the message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Opened {
@@ -32,6 +35,15 @@ pub(super) struct Opened {
 pub(super) fn on_bus(topic: &str) -> String {
     let prefix = if topic.starts_with('$') { "d/" } else { "m/" };
     [prefix, topic].concat()
+}
+
+/// What a message counts for: never less than it takes in the router's logs.
+pub(super) fn size(client_id: &str, message: &Message) -> usize {
+    let users = message
+        .properties
+        .as_deref()
+        .map_or(0, |properties| properties.user.len());
+    client_id.len() + message.size() + users * 4 + OVERHEAD
 }
 
 pub(super) fn seal(seq: u64, client_id: &str, message: &Message) -> Bytes {
@@ -231,7 +243,9 @@ mod tests {
                 properties: properties.map(Arc::new),
             };
             let sealed = seal(seq, &client_id, &message);
+            let sealed_size = sealed.len();
             let opened = open(&Bytes::from(on_bus(&topic)), sealed);
+            prop_assert!(sealed_size + on_bus(&topic).len() <= size(&client_id, &message));
             prop_assert_eq!(opened, Some(Opened { seq, client_id, message }));
         }
 

@@ -6,7 +6,7 @@
 //! ```
 //! The router's logs are lossy: a reader that falls behind by more than they hold misses messages without being told. So no more than
 //! [`crate::engine::Options::bus_bytes`] are in the router at a time, counted until every link has read its copies, and its logs hold
-//! twice that. What is not yet read by everyone is in the table too, so a router that dies is replaced and given it again.
+//! at least that much. What is not yet read by everyone is in the table too, so a router that dies is replaced and given it again.
 
 mod envelope;
 mod router;
@@ -102,7 +102,8 @@ impl Bus {
             full: None,
             receipt: None,
         };
-        let size = message.size() + table::OVERHEAD;
+        let client_id = identity.map_or("", |identity| &*identity.client_id);
+        let size = envelope::size(client_id, message);
         hits.sort_by_key(|(subscriber, _)| subscriber.number);
         let mut shares = Vec::new();
         for same in hits.chunk_by(|(one, _), (other, _)| one.number == other.number) {
@@ -142,7 +143,6 @@ impl Bus {
             return sent;
         }
         let seq = state.table.next_seq();
-        let client_id = identity.map_or("", |identity| &*identity.client_id);
         let parcel = Parcel {
             topic: on_bus(&message.topic).into(),
             sealed: envelope::seal(seq, client_id, message),

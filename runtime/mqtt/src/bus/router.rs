@@ -14,7 +14,9 @@ use std::{
 };
 
 /// Links of one router: subscriptions of this process and the way in.
-const LINKS: usize = 512;
+const LINKS: usize = 64;
+/// One link is the way in; one is spare for a link that is about to end.
+const SUBSCRIPTIONS: usize = LINKS - 2;
 /// Notifications that the router gives a link before it waits for a sign of life.
 const OUTGOING: u64 = 200;
 /// Between attempts to replace a router.
@@ -31,12 +33,12 @@ pub(super) struct Running {
 
 impl Running {
     fn start(budget: usize) -> Self {
-        // A log is cut by whole segments: two of four can always be read.
+        // A log is cut by whole segments, and the one before the newest is always there: as much as can be under way.
         let config = RouterConfig {
             max_connections: LINKS,
             max_outgoing_packet_count: OUTGOING,
             max_segment_size: budget,
-            max_segment_count: 4,
+            max_segment_count: 2,
             ..RouterConfig::default()
         };
         let events = Router::new(0, config).spawn();
@@ -85,7 +87,15 @@ fn told(error: LinkError) -> String {
 /// Gives a subscriber its link, starting the router if there is none.
 pub(super) async fn attach(bus: &Arc<Bus>, subscriber: &Arc<Subscriber>) -> Result<(), String> {
     let _one = bus.starting.lock().await;
-    let running = bus.state().running.clone();
+    let running = {
+        let state = bus.state();
+        if state.subscribers.len() >= SUBSCRIPTIONS {
+            return Err(format!(
+                "{SUBSCRIPTIONS} subscriptions in this process are the most"
+            ));
+        }
+        state.running.clone()
+    };
     match running {
         None => {
             bus.state()
@@ -101,12 +111,6 @@ pub(super) async fn attach(bus: &Arc<Bus>, subscriber: &Arc<Subscriber>) -> Resu
             let epoch = bus.state().epoch;
             let linked = running.link(name(subscriber), filters(subscriber)).await;
             let mut state = bus.state();
-            if state.subscribers.len() + 1 >= LINKS {
-                return Err(format!(
-                    "more than {} subscriptions in this process",
-                    LINKS - 2
-                ));
-            }
             state
                 .subscribers
                 .insert(subscriber.number, Arc::clone(subscriber));

@@ -8,8 +8,6 @@ use std::{
     sync::Arc,
 };
 
-/// What a message counts for besides its content.
-pub(super) const OVERHEAD: usize = 128;
 /// Messages in the router at most: fewer than its channel of events takes, so that sending never blocks.
 const MOST: usize = 500;
 

@@ -263,3 +263,41 @@ async fn a_full_subscriber_drops_qos_0_and_refuses_qos_1_in_the_end() {
     }
     assert!(taken > 0 && refused > 0, "{taken} {refused}");
 }
+
+#[tokio::test]
+async fn one_subscription_too_many_is_refused_and_costs_nobody_anything() {
+    let engine = engine(Options::default()).await;
+    let mut all = Vec::new();
+    for _ in 0..62 {
+        all.push(
+            engine
+                .subscribe(&["t"], QoS::AtLeastOnce, 1 << 20)
+                .await
+                .unwrap(),
+        );
+    }
+    assert!(
+        engine
+            .subscribe(&["t"], QoS::AtLeastOnce, 1 << 20)
+            .await
+            .is_err()
+    );
+    engine
+        .publish(message("t", "x", QoS::AtMostOnce))
+        .await
+        .unwrap();
+    for subscription in &mut all {
+        assert_eq!(recv(subscription).await.message.payload, "x");
+    }
+    drop(all.pop());
+    let mut last = engine
+        .subscribe(&["u"], QoS::AtLeastOnce, 1 << 20)
+        .await
+        .unwrap();
+    engine
+        .publish(message("u", "y", QoS::AtMostOnce))
+        .await
+        .unwrap();
+    assert_eq!(recv(&mut last).await.message.payload, "y");
+    assert_eq!(engine.metrics().bus_restarts, 0);
+}

@@ -160,7 +160,7 @@ impl Engine {
         if let Some(room) = self.shared.durable.wait().filter(|_| routing.written) {
             room.await;
         }
-        if routing.quota {
+        if routing.quota || routing.unretained {
             return Err(PublishError::QuotaExceeded);
         }
         if waits {
@@ -174,7 +174,8 @@ impl Engine {
 
     /// Subscribes this process; policy is not asked. `capacity` bytes may wait unacknowledged: from three quarters of
     /// them on publishers are held back for up to [`Options::hold_publishers`]; beyond them QoS 0 is dropped, and beyond twice as many QoS 1
-    /// and 2 are refused (0x97). Retained messages are not delivered: read them with [`Engine::retained`].
+    /// and 2 are refused (0x97). One subscription with many filters is better than many: each has a link to the router, about 100 KB; there
+    /// can be 62. Retained messages are not delivered: read them with [`Engine::retained`].
     pub async fn subscribe(
         &self,
         filters: &[&str],
@@ -185,8 +186,9 @@ impl Engine {
             return Err(SubscribeError::Stopped);
         }
         for filter in filters {
-            check_filter(filter)
-                .map_err(|_| SubscribeError::InvalidFilter((*filter).to_owned()))?;
+            if check_filter(filter).is_err() || filter.starts_with("$share/") {
+                return Err(SubscribeError::InvalidFilter((*filter).to_owned()));
+            }
         }
         let subscription = self
             .shared

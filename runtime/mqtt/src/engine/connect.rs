@@ -132,8 +132,10 @@ async fn decide(
     });
     let max_expiry = u32::try_from(shared.options.max_session_expiry.as_secs()).unwrap_or(u32::MAX);
     let expiry = connect.session_expiry.min(max_expiry);
-    ask(shared, &connect, &identity, expiry)
-        .await
+    let asked = ask(shared, &connect, &identity, expiry);
+    let asked = tokio::time::timeout(shared.options.connect_timeout, asked).await;
+    asked
+        .unwrap_or(Err(reason::SERVER_UNAVAILABLE))
         .map_err(refuse)?;
     connect.password = None;
     let (keep_alive, told) = keep_alive(&connect, shared.options.max_keep_alive);

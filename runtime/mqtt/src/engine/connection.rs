@@ -42,7 +42,7 @@ const MOST_UNWRITTEN: usize = 64 << 10;
 const ROUNDS: usize = 8;
 /// Deliveries and packets of one round of reading.
 pub(super) const WORK: usize = 1000;
-/// How long the last words may take to be written.
+/// How long the last words may take to be written and read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// An answer that waits for its message to be safe.
@@ -79,14 +79,17 @@ pub(crate) struct Connected<S> {
     pub(super) revision: usize,
     pub(super) ask_receive: bool,
     pub(super) reason_strings: bool,
+    pub(super) denied: bool,
     pub(super) jobs: VecDeque<Job>,
     pub(super) prepared: Option<Box<Prepared>>,
     /// A page of the queue's tail, and the newest message when it was asked for.
-    pub(super) loading: Option<(Loading, u64)>,
+    pub(super) loading: Option<Box<(Loading, u64)>>,
     /// Something went to the store: look whether it keeps up.
     pub(super) ask_store: bool,
     store_wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    pub(super) hold: Option<Hold>,
+    pub(super) hold: Option<Box<Hold>>,
+    /// Before the answers are written, the subscribers' tasks get their turn.
+    pub(super) step_aside: bool,
     /// Something is left to do although nothing wakes this task for it.
     pub(super) again: bool,
     keep_alive: Duration,
@@ -94,7 +97,12 @@ pub(crate) struct Connected<S> {
     stalled: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
+    /// When the farewell is given up.
     closing: Option<Instant>,
+    /// The last words are written: what the client still sends is read and thrown away.
+    lingering: bool,
+    /// Whether the client may have bytes on their way.
+    linger: bool,
 }
 
 impl<S> Connected<S> {
@@ -140,12 +148,14 @@ impl<S> Connected<S> {
                 .wrapping_sub(usize::from(arrival.session_present)),
             ask_receive: shared.policy.asks_receive(),
             reason_strings: connect.request_problem_information,
+            denied: false,
             jobs: VecDeque::new(),
             prepared: None,
             loading: None,
             ask_store: false,
             store_wait: None,
             hold: None,
+            step_aside: false,
             again: false,
             keep_alive: Duration::from_secs(keep_alive.into()) * 3 / 2,
             last_input: Instant::now(),
@@ -153,6 +163,8 @@ impl<S> Connected<S> {
             timer: None,
             armed: None,
             closing: None,
+            lingering: false,
+            linger: false,
             shared,
         }
     }
@@ -199,10 +211,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
                 Err(end) => return Poll::Ready(end),
             };
             on |= std::mem::take(&mut self.again);
+            if std::mem::take(&mut self.step_aside) {
+                // A message that is on its way to few should not wait for its sender's acknowledgement to be written.
+                break;
+            }
             if !on {
                 match self.poll_timer(cx) {
                     Ok(false) => {
-                        self.debug_idle();
+                        self.rest();
                         return Poll::Pending;
                     }
                     Ok(true) => {}
@@ -215,7 +231,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
     }
 
     /// A connection that waits with nothing half done holds no buffer: thousands of them wait at a time.
-    fn debug_idle(&self) {
+    fn rest(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
+        if self.jobs.is_empty() {
+            self.jobs = VecDeque::new();
+        }
         debug_assert!(!self.input.is_empty() || self.input.capacity() == 0);
         debug_assert!(self.unwritten() > 0 || self.out.capacity() == 0);
     }
@@ -363,6 +385,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
     fn end(&mut self, end: &End) {
         log::debug!(client = &*self.identity.client_id, cause = format!("{:?}", end.cause); "connection ended");
         self.closing = Some(Instant::now() + FAREWELL);
+        self.linger = !matches!(
+            end.cause,
+            DisconnectCause::ConnectionLost | DisconnectCause::Client(_)
+        );
         let expiry = self.changed_expiry.take();
         self.shared.depart(&self.seat, self.generation, end, expiry);
         self.input = BytesMut::new();
@@ -392,8 +418,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
                 Ok(count) => self.written += count,
             }
         }
-        // An error here changes nothing: the connection is over.
-        let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+        if !self.lingering {
+            // An error here changes nothing: the connection is over.
+            let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+            self.lingering = true;
+        }
+        // To close with bytes unread would reset the connection, and the client might never see what it was told.
+        while self.linger {
+            self.input = BytesMut::new();
+            match ready!(scratch::poll_read(&mut self.stream, cx, &mut self.input)) {
+                Ok(0) | Err(_) => self.linger = false,
+                Ok(_) => {}
+            }
+        }
         Poll::Ready(())
     }
 }

@@ -130,7 +130,9 @@ impl<S> Connected<S> {
     }
 
     fn drain(&mut self, cx: &mut Context<'_>, steps: &mut Vec<Step<Item>>) -> Result<(), End> {
-        self.poll_spill(cx)?;
+        if self.loading.is_some() {
+            self.poll_spill(cx)?;
+        }
         let mut pages = 0;
         while self.unwritten() < BATCH {
             if self.prepared.is_some() && !self.poll_prepared(cx)? {
@@ -447,9 +449,12 @@ impl<S> Connected<S> {
             Answer::PubRec(id, code) => {
                 if !safe {
                     let mut state = self.seat.lock();
-                    state.session.inbound.release(id);
-                    if let Some(stored) = state.stored {
-                        self.shared.durable.forget(stored, id);
+                    // Another connection may have taken the same message again, and safely.
+                    if state.generation == self.generation {
+                        state.session.inbound.release(id);
+                        if let Some(stored) = state.stored {
+                            self.shared.durable.forget(stored, id);
+                        }
                     }
                 }
                 encoder.pubrec(id, failed(code), out);

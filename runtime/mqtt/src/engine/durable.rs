@@ -273,11 +273,20 @@ impl Durable {
         }))
     }
 
+    /// Writes what is pending and lets go of the file, so that another engine may open it.
     pub async fn close(&self) {
-        if let Some(store) = &self.store
-            && let Err(error) = store.flush().await
-        {
-            log::error!(error = error.to_string(); "the message store could not be written at the end");
+        let Some(store) = self.store.clone() else {
+            return;
+        };
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        match closed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                log::error!(error = error.to_string(); "the message store could not be written at the end");
+            }
+            Err(error) => {
+                log::error!(error = error.to_string(); "the message store could not be closed");
+            }
         }
     }
 }

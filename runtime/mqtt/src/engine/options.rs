@@ -18,7 +18,8 @@ pub struct Options {
     pub outgoing_topic_alias_maximum: u16,
     /// Largest keep-alive in seconds: MQTT 5 clients that ask for more, or for none, are told this one. Default 1,200, as AWS IoT.
     pub max_keep_alive: Option<u16>,
-    /// How long after accepting the stream CONNECT must be complete. Default 10 s.
+    /// How long after accepting the stream CONNECT must be complete, and how long policy may then think about it (0x88, 3.1.1 code 3,
+    /// beyond). Default 10 s.
     pub connect_timeout: Duration,
     /// How long a write may make no progress before the connection is given up. Default 30 s.
     pub write_timeout: Duration,
@@ -34,7 +35,8 @@ pub struct Options {
     pub max_queued_bytes: usize,
     /// Bytes waiting in all sessions together, same rule. Default 64 MiB.
     pub max_total_queued_bytes: usize,
-    /// Bytes waiting in a connected session above which its publishers are held back. Default 256 KiB.
+    /// Bytes waiting in a connected session above which its publishers are held back, and beyond which a stored session's queue is only
+    /// in the store; falls once half of `max_total_queued_bytes` is used. Default 256 KiB.
     pub high_water: usize,
     /// No write progress for so long makes a session above its high-water mark slow: nobody waits for it. Default 250 ms.
     pub slow_after: Duration,
@@ -46,7 +48,7 @@ pub struct Options {
     pub max_retained_bytes: usize,
     /// Retained messages put into a session's queue at a time upon SUBSCRIBE. Default 128.
     pub retained_page: usize,
-    /// Bytes under way to in-process subscribers through the router. Default 1 MiB.
+    /// Bytes under way to in-process subscribers through the router, which keeps up to twice as many for each filter. Default 256 KiB.
     pub bus_bytes: usize,
     /// Events waiting for one reader of [`super::Engine::events`]; more are lost and counted. Default 4,096.
     pub event_capacity: usize,
@@ -75,7 +77,7 @@ impl Default for Options {
             max_retained_messages: 200_000,
             max_retained_bytes: 64 << 20,
             retained_page: 128,
-            bus_bytes: 1 << 20,
+            bus_bytes: 256 << 10,
             event_capacity: 4096,
         }
     }

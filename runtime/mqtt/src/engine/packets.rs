@@ -7,7 +7,7 @@ use super::{
     durable::Ticket,
     hold::Hold,
     metrics::add,
-    registry::End,
+    registry::{End, TAKEN_OVER},
     route::Origin,
     seat::State,
 };
@@ -18,7 +18,7 @@ use crate::{
 };
 use bytestring::ByteString;
 use std::{
-    sync::MutexGuard,
+    sync::{Arc, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
@@ -33,10 +33,16 @@ pub(super) enum Answer {
     UnsubAck(PacketId, Vec<u8>),
 }
 
+/// Packets and deliveries of one reading whose receivers go before the sender's answer.
+const FEW: usize = 8;
+
 impl<S> Connected<S> {
     /// Handles packets until the buffer is empty or something says wait.
     pub(super) fn take_packets(&mut self) -> Result<(), End> {
         let mut published = 0;
+        let seat = Arc::clone(&self.seat);
+        let _turn = seat.turn();
+        drop(self.state()?);
         let taken = self.take_some(&mut published);
         if published > 0 {
             add(&self.shared.metrics.messages_in, published);
@@ -57,6 +63,7 @@ impl<S> Connected<S> {
                 }
                 Ok(None) => {
                     self.more = false;
+                    self.step_aside = *published > 0 && work <= FEW && self.unwritten() > 0;
                     return Ok(());
                 }
                 Err(error) => {
@@ -116,7 +123,7 @@ impl<S> Connected<S> {
         Err(End {
             cause: DisconnectCause::TakenOver,
             tell: Some(reason::SESSION_TAKEN_OVER),
-            text: None,
+            text: Some(TAKEN_OVER),
             will: false,
         })
     }
@@ -234,16 +241,18 @@ impl<S> Connected<S> {
             routing.congested.take(),
             routing.full.take(),
             Some(&self.seat),
-        );
+        )
+        .map(Box::new);
         let Some(id) = id else {
             return Ok(routing.matched);
         };
+        let v5 = self.encoder.version() == Version::V5;
         let code = match routing.matched {
-            _ if routing.quota => reason::QUOTA_EXCEEDED,
-            0 if self.encoder.version() == Version::V5 => reason::NO_MATCHING_SUBSCRIBERS,
+            _ if routing.quota || (routing.unretained && v5) => reason::QUOTA_EXCEEDED,
+            0 if v5 => reason::NO_MATCHING_SUBSCRIBERS,
             _ => reason::SUCCESS,
         };
-        if routing.quota && self.encoder.version() == Version::V311 {
+        if routing.quota && !v5 {
             return Err(End::protocol(
                 reason::QUOTA_EXCEEDED,
                 "no room for the message",
@@ -338,7 +347,8 @@ impl<S> Connected<S> {
     /// See the table in [`crate::policy`].
     fn deny_publish(&mut self, message: &Message, id: Option<PacketId>) -> Result<(), End> {
         add(&self.shared.metrics.denied_publish, 1);
-        log::info!(client = &*self.identity.client_id, topic = &*message.topic; "policy refused a message");
+        let level = self.denial_level();
+        log::log!(level, client = &*self.identity.client_id, topic = &*message.topic; "policy refused a message");
         match (self.encoder.version(), message.qos, id) {
             (Version::V5, QoS::AtLeastOnce, Some(id)) => {
                 self.unacked += 1;
@@ -352,6 +362,15 @@ impl<S> Connected<S> {
                 Answer::PubRec(id, reason::NOT_AUTHORIZED),
             ),
             _ => Err(End::denied()),
+        }
+    }
+
+    /// The first denial of a connection is told to people; a client that goes on trying shall not fill their log.
+    pub(super) fn denial_level(&mut self) -> log::Level {
+        if std::mem::replace(&mut self.denied, true) {
+            log::Level::Debug
+        } else {
+            log::Level::Info
         }
     }
 

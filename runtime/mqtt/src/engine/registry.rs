@@ -43,6 +43,9 @@ pub(crate) struct Arrival {
     pub session_present: bool,
 }
 
+/// In words, too: paho-mqtt takes a DISCONNECT without properties for an orderly end, whatever its code.
+pub(crate) const TAKEN_OVER: &str = "another connection has this client id now";
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
@@ -87,7 +90,7 @@ impl End {
         Self {
             cause: kick.cause,
             tell: Some(kick.reason),
-            text: None,
+            text: (kick.reason == reason::SESSION_TAKEN_OVER).then_some(TAKEN_OVER),
             will: kick.reason != reason::SUCCESS,
         }
     }
@@ -128,6 +131,7 @@ impl Shared {
         let mut vacated = None;
         let mut kept = None;
         if let Some(seat) = known {
+            let turn = seat.turn();
             let mut state = seat.lock();
             let keep = !connect.clean && state.expiry > 0;
             let stored = state.stored;
@@ -139,6 +143,7 @@ impl Shared {
             };
             state.will = None;
             drop(state);
+            drop(turn);
             if let Some(link) = &left.link {
                 let identity = Arc::clone(&link.identity);
                 self.events.emit(|| Event::Disconnected {

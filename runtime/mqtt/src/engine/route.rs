@@ -23,6 +23,8 @@ use std::{
 
 pub(crate) type Tree = Subscriptions<Target, Options>;
 
+/// The high-water mark of a session when memory is short.
+const LOWEST_WATER: usize = 4096;
 /// Up to here duplicates are found by comparing each with each.
 const FEW: usize = 16;
 
@@ -46,8 +48,10 @@ pub(crate) struct Routing {
     pub congested: Option<Arc<Seat>>,
     /// An in-process subscriber that the publisher should wait for.
     pub full: Option<Arc<Subscriber>>,
-    /// The message was to be retained and could not be, or a store or an in-process subscriber could not take it.
+    /// The store or an in-process subscriber could not take it.
     pub quota: bool,
+    /// It was to be retained and could not be.
+    pub unretained: bool,
     /// Something went to the store.
     pub written: bool,
 }
@@ -93,7 +97,7 @@ impl Shared {
                     routing.written = self.durable.is_on();
                     routing.ticket.join_store(ticket);
                 }
-                None => routing.quota = true,
+                None => routing.unretained = true,
             }
         }
         let mut hits = HITS.take();
@@ -188,6 +192,9 @@ impl Shared {
         routing: &mut Routing,
     ) {
         let mut room = self.room();
+        // On the account before it is in a queue: a subscriber may have sent it, and given it back, at any moment after.
+        let reserved = routed.cost() * hits.seats.len();
+        add(&self.metrics.queued_bytes, reserved);
         let mut held = 0;
         for hit in hits.seats.drain(..) {
             let Hit {
@@ -219,7 +226,7 @@ impl Shared {
                 Err(why) => self.count(why),
             }
         }
-        add(&self.metrics.queued_bytes, held);
+        self.give_back(reserved - held);
     }
 
     fn count(&self, why: Dropped) {
@@ -230,15 +237,15 @@ impl Shared {
 
     fn room(&self) -> Room {
         let options = &self.options;
+        let total = options.max_total_queued_bytes;
+        let left = total.saturating_sub(self.metrics.queued_bytes.load(Ordering::Relaxed));
         Room {
             limits: Limits {
                 messages: options.max_queued_messages,
                 bytes: options.max_queued_bytes,
             },
-            high_water: options.high_water,
-            left: options
-                .max_total_queued_bytes
-                .saturating_sub(self.metrics.queued_bytes.load(Ordering::Relaxed)),
+            high_water: high_water(options.high_water, left, total),
+            left,
         }
     }
 
@@ -269,9 +276,15 @@ impl Shared {
 
     /// Puts a message into one queue, apart from all others. What does not fit is counted.
     pub(crate) fn deliver_one(&self, seat: &Seat, qos: QoS, item: Item) {
-        match self.deliver(seat, qos, item, &self.room()) {
-            Ok(delivered) => add(&self.metrics.queued_bytes, delivered.held),
-            Err(why) => self.count(why),
+        let reserved = item.routed.cost();
+        let room = self.room();
+        add(&self.metrics.queued_bytes, reserved);
+        match self.deliver(seat, qos, item, &room) {
+            Ok(delivered) => self.give_back(reserved - delivered.held),
+            Err(why) => {
+                self.give_back(reserved);
+                self.count(why);
+            }
         }
     }
 
@@ -356,6 +369,17 @@ struct Delivered {
     held: usize,
     ticket: Option<store::Ticket>,
     congested: bool,
+}
+
+/// Publishers are held back the earlier the less is left of what all queues may hold together: so a thousand subscribers that all
+/// go on fill the budget no more than one does, and nothing is dropped for want of it.
+fn high_water(configured: usize, left: usize, total: usize) -> usize {
+    let half = total / 2;
+    if left >= half {
+        return configured;
+    }
+    let share = configured / 64 * (left / (half / 64).max(1)).min(64);
+    share.max(LOWEST_WATER).min(configured)
 }
 
 fn same_group(group: &Group<Target, Options>, item: &Item) -> bool {
@@ -450,6 +474,20 @@ fn compact(message: &mut Message, chunk: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_high_water_mark_falls_as_memory_fills() {
+        let mark = |left| high_water(256 << 10, left, 64 << 20);
+        assert_eq!(mark(64 << 20), 256 << 10);
+        assert_eq!(mark(32 << 20), 256 << 10);
+        assert_eq!(mark(16 << 20), 128 << 10);
+        assert_eq!(mark(0), LOWEST_WATER);
+        assert_eq!(
+            high_water(100, 0, 64),
+            100,
+            "never above what is configured"
+        );
+    }
 
     #[test]
     fn a_small_message_does_not_keep_a_large_buffer() {

@@ -1,7 +1,7 @@
 //! A client's seat: its session, and the connection that sits in it now. Publishers push into it from their own tasks; the connection
 //! takes out and writes. One short lock, never held across an await.
 //!
-//! Lock order: registry, retained, subscriptions, seat. A waker is called after the seat's lock is given back.
+//! Lock order: registry, a seat's turn, retained, subscriptions, a seat's state. A waker is called after the seat's lock is given back.
 
 use super::{DisconnectCause, durable::Durable, metrics};
 use crate::{
@@ -185,6 +185,8 @@ pub(crate) struct Seat {
     /// A hint, so that shared groups can choose without locking.
     pub connected: AtomicBool,
     state: Mutex<State>,
+    /// Held while the client's packets are handled.
+    turn: Mutex<()>,
 }
 
 impl Seat {
@@ -193,6 +195,7 @@ impl Seat {
             number,
             client_id,
             connected: AtomicBool::new(false),
+            turn: Mutex::default(),
             state: Mutex::new(State {
                 session: Session::default(),
                 generation: 0,
@@ -207,6 +210,12 @@ impl Seat {
                 timers: Vec::new(),
             }),
         }
+    }
+
+    /// The right to handle the client's packets. Whoever takes the seat over waits for it: otherwise messages that the old connection
+    /// has in hand could follow those of the new one, or one be answered as a duplicate before it is published.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {

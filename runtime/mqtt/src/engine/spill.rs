@@ -66,7 +66,7 @@ impl<S> Connected<S> {
     /// Goes on reading the tail of the queue. The task is woken when a page has come.
     pub(super) fn poll_spill(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
-            if let Some((loading, last)) = &mut self.loading {
+            if let Some((loading, last)) = self.loading.as_deref_mut() {
                 let Poll::Ready(page) = loading.as_mut().poll(cx) else {
                     return Ok(());
                 };
@@ -100,7 +100,7 @@ impl<S> Connected<S> {
                 .shared
                 .durable
                 .page(id, after)
-                .map(|loading| (loading, last));
+                .map(|loading| Box::new((loading, last)));
             if self.loading.is_none() {
                 return Ok(());
             }

@@ -69,7 +69,7 @@ impl<S> Connected<S> {
 
     /// The inner error is the filter's reason code.
     fn subscribe(
-        &self,
+        &mut self,
         wanted: &SubscribeFilter,
         identifier: Option<u32>,
         ticket: &mut Ticket,
@@ -89,7 +89,8 @@ impl<S> Connected<S> {
             .subscribe(&self.identity, filter.filter, wanted.qos)
         {
             add(&self.shared.metrics.denied_subscribe, 1);
-            log::info!(client = &*self.identity.client_id, filter = &*wanted.filter; "policy refused a subscription");
+            let level = self.denial_level();
+            log::log!(level, client = &*self.identity.client_id, filter = &*wanted.filter; "policy refused a subscription");
             return Ok(Err(reason::NOT_AUTHORIZED));
         }
         let target = self.target();

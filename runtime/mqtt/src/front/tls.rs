@@ -62,6 +62,8 @@ pub struct TlsConfig {
     pub minimum_version: MinimumVersion,
     /// Ciphers of TLS 1.2 in OpenSSL's notation, if not its defaults.
     pub ciphers: Option<String>,
+    /// Has the last word on the context, for what only the embedding program can do to it. Sessions are not to be cached.
+    pub finish: Option<fn(&mut SslContextBuilder)>,
 }
 
 impl TlsConfig {
@@ -76,6 +78,7 @@ impl TlsConfig {
             verify: None,
             minimum_version: MinimumVersion::default(),
             ciphers: None,
+            finish: None,
         }
     }
 
@@ -94,6 +97,9 @@ impl TlsConfig {
         }
         alpn::negotiate(&mut builder);
         self.clients(&mut builder)?;
+        if let Some(finish) = self.finish {
+            finish(&mut builder);
+        }
         Ok(Context {
             ssl: builder.build(),
             slow_key: self.slow_key,

@@ -35,6 +35,8 @@ pub struct Codec {
     version: Option<Version>,
     /// CONNECT asked for a session that outlives the connection.
     lasting: bool,
+    /// The largest packet that the client takes.
+    takes: Option<u32>,
     failed: Option<DecodeError>,
 }
 
@@ -45,6 +47,7 @@ impl Codec {
             maximum: maximum_packet_size,
             version: None,
             lasting: false,
+            takes: None,
             failed: None,
         }
     }
@@ -73,7 +76,7 @@ impl Codec {
     /// `connected` is false, DISCONNECT after it; nothing where the version has no word for it.
     pub fn refuse(&self, error: &DecodeError, connected: bool, out: &mut BytesMut) {
         let Some(version) = self.version else { return };
-        let encoder = Encoder::new(version, None);
+        let encoder = Encoder::new(version, self.takes);
         if connected {
             encoder.disconnect(error.reason, Some(error.text), out);
         } else {
@@ -155,6 +158,7 @@ impl Codec {
                 let facts = guard::connect(version, body)?;
                 let connect = connect::read(version, &facts, header, input.split_to(length))?;
                 self.lasting = connect.session_expiry != 0;
+                self.takes = connect.maximum_packet_size;
                 Incoming::Connect(Box::new(connect))
             }
             kind::PUBLISH => {

@@ -1,8 +1,9 @@
-//! OpenSSL's engines, stores, library contexts and key methods: what the crate `openssl` does not bind.
+//! OpenSSL's engines, stores, library contexts, key methods and peers' chains: what the crate `openssl` does not bind.
 //!
 //! The only module with unsafe code. It hands out types that cannot be misused from safe code.
 #![allow(unsafe_code, reason = "C functions; each block says why it is sound")]
 
+mod chains;
 mod contexts;
 #[cfg(engine)]
 mod engines;
@@ -12,13 +13,14 @@ mod prompts;
 #[cfg(engine)]
 pub(super) use self::engines::Engine;
 pub(super) use self::{
+    chains::forget_chains,
     contexts::Context,
     methods::{Sign, ec_key, rsa_key},
 };
 use openssl::error::ErrorStack;
 use openssl_sys as sys;
 use std::{
-    ffi::{CStr, CString, c_char, c_int, c_void},
+    ffi::{CStr, CString, c_char, c_int, c_long, c_void},
     path::PathBuf,
 };
 
