@@ -374,5 +374,7 @@ def test_the_template_of_an_authority_provisions_at_once(fleet):
     name = fleet.name()
     own = signed_by(fleet, ca, key, name)
     with Five(own, name) as device:
-        assert not device.refused()
+        assert device.subscribe(f"jitp/{name}") == [1]
+        assert device.publish(f"jitp/{name}", "x") == 0
+        assert device.expect(f"jitp/{name}") == b"x"
     until(lambda: fleet.iot.list_thing_principals(thingName=name)["principals"] == [own.arn], "the thing is there")

@@ -88,8 +88,9 @@ def test_attributes_are_merged_replaced_and_removed_and_versions_count(fleet):
 
 def test_a_thing_type_is_given_deprecated_and_deleted(fleet):
     iot, kind, name = fleet.iot, fleet.name("type"), fleet.name()
-    made = iot.create_thing_type(thingTypeName=kind, thingTypeProperties={"thingTypeDescription": "d", "searchableAttributes": ["a"]})
-    assert iot.create_thing_type(thingTypeName=kind, thingTypeProperties={"thingTypeDescription": "d", "searchableAttributes": ["a"]})["thingTypeId"] == made["thingTypeId"]
+    properties = {"thingTypeDescription": "d", "searchableAttributes": ["a"]}
+    made = iot.create_thing_type(thingTypeName=kind, thingTypeProperties=properties)
+    assert iot.create_thing_type(thingTypeName=kind, thingTypeProperties=properties)["thingTypeId"] == made["thingTypeId"]
     refuses(iot.create_thing_type, "ResourceAlreadyExistsException", thingTypeName=kind, thingTypeProperties={"thingTypeDescription": "other"})
     iot.create_thing(thingName=name, thingTypeName=kind)
     refuses(iot.create_thing, "ResourceNotFoundException", thingName=fleet.name(), thingTypeName="none")

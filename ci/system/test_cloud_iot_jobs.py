@@ -68,7 +68,7 @@ def test_what_is_no_job_is_refused(fleet):
     refuses(iot.create_job, "ResourceAlreadyExistsException", jobId=job, targets=[target], document=text)
     refuses(iot.create_job, "ResourceNotFoundException", jobId=fleet.name("job"), targets=[fleet.arn("thing/none")], document=text)
     for bad in ({"document": "nonsense"}, {"targets": ["nonsense"]}, {"targetSelection": "SOME"}, {"document": json.dumps({"a": "x" * 40000})},
-                {"jobExecutionsRolloutConfig": {"maximumPerMinute": 5000}}, {"timeoutConfig": {"inProgressTimeoutInMinutes": 20000}},
+                {"jobExecutionsRolloutConfig": {"maximumPerMinute": 20000}}, {"timeoutConfig": {"inProgressTimeoutInMinutes": 20000}},
                 {"abortConfig": {"criteriaList": [{"failureType": "NEVER", "action": "CANCEL", "thresholdPercentage": 10.0, "minNumberOfExecutedThings": 1}]}},
                 {"jobExecutionsRetryConfig": {"criteriaList": [{"failureType": "FAILED", "numberOfRetries": 11}]}},
                 {"presignedUrlConfig": {"roleArn": "arn:aws:iam::123456789012:role/a-role", "expiresInSec": 60}}):

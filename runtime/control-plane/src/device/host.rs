@@ -195,6 +195,11 @@ async fn cut_off(engine: Engine, state: Arc<State>, stop: CancellationToken) {
             Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
+        // The event may be older than what is known: it was activated again, and whoever is connected came after that.
+        let known = state.registry.loaded(&certificate);
+        if known.is_some_and(|principal| principal.active()) {
+            continue;
+        }
         let held = |who: &mqtt::Identity| {
             who.certificate
                 .as_ref()

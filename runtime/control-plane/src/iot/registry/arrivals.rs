@@ -4,7 +4,7 @@
 
 use super::{
     authorities, certificates,
-    memory::{Event, Registry},
+    memory::Registry,
     provision::{self, Provisioned},
     template::{CERTIFICATE_ID, Template},
     templates, x509,
@@ -115,10 +115,6 @@ pub async fn arrive(
             log::warn!(certificate = id.as_str(), authority = authority.id.as_str(); "the authority's template could not be carried out: {error}");
         }
     }
-    registry.tell(Event::CertificateChanged {
-        certificate: id,
-        status: Some("PENDING_ACTIVATION".into()),
-    });
     Ok(Some(Outgoing::json(topic, &message)))
 }
 
