@@ -86,13 +86,14 @@ impl Link {
 
     /// Whether there is a connection, to look at or to wait for a change.
     pub fn connected(&self) -> Result<watch::Receiver<bool>, LinkError> {
-        self.settings()?;
+        ready(&self.standing.borrow())?;
         Ok(self.connected.clone())
     }
 
     /// Takes a message on: when this returns it is in the spool, and is sent when there is a connection.
     pub async fn publish(&self, message: Message) -> Result<(), LinkError> {
-        let settings = self.settings()?;
+        let standing = self.standing.borrow().clone();
+        let settings = ready(&standing)?;
         mqtt::topic::check_name(&message.topic)
             .map_err(|_| LinkError::Invalid(format!("{:?} is no topic", &*message.topic)))?;
         let largest = settings.mqtt.largest_message;
@@ -112,7 +113,8 @@ impl Link {
     /// Subscribes. With a connection this returns when the broker has granted it; without one at once, and the
     /// subscription is made when there is one.
     pub async fn subscribe(&self, filter: &str, qos: QoS) -> Result<Subscription, LinkError> {
-        let settings = self.settings()?;
+        let standing = self.standing.borrow().clone();
+        let settings = ready(&standing)?;
         let mut subscription = Subscription {
             clients: self.clients.clone(),
             filter: filter.to_owned(),
@@ -139,19 +141,19 @@ impl Link {
         Ok(subscription)
     }
 
-    fn settings(&self) -> Result<Settings, LinkError> {
-        match &**self.standing.borrow() {
-            Standing::Local => Err(LinkError::NotConfigured),
-            Standing::Incomplete(why) => Err(LinkError::Incomplete(why.clone())),
-            Standing::Ready(settings) => Ok((**settings).clone()),
-        }
-    }
-
     /// Opened when it is first needed: a device on its own has none.
     async fn spool(&self, settings: &Spooler) -> &Spool {
         self.spool
             .get_or_init(|| Spool::open(settings, self.path.clone()))
             .await
+    }
+}
+
+fn ready(standing: &Standing) -> Result<&Settings, LinkError> {
+    match standing {
+        Standing::Local => Err(LinkError::NotConfigured),
+        Standing::Incomplete(why) => Err(LinkError::Incomplete(why.clone())),
+        Standing::Ready(settings) => Ok(settings),
     }
 }
 
@@ -189,7 +191,7 @@ impl Task {
         let working = tokio::spawn(work);
         self.clients.send_replace(Some(client.clone()));
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = self.last_words(spool, stop) => {}
             () = self.changed(settings, spool, changes) => {
                 log::info!("the way to the cloud has changed: connecting anew");
             }
@@ -201,6 +203,15 @@ impl Task {
         self.connected.send_replace(false);
         // It has ended with the disconnection, or the process is about to end.
         let _ = timeout(GRACE, working).await;
+    }
+
+    /// Returns after `stop`, when what waits has been sent if that is possible within a moment.
+    async fn last_words(&self, spool: &Spool, stop: &CancellationToken) {
+        stop.cancelled().await;
+        if *self.connected.borrow() {
+            // What has not gone out by then is kept on disk, or lost with the memory it is in.
+            let _ = timeout(GRACE, spool.emptied()).await;
+        }
     }
 
     /// Returns when something changed that needs another connection; what does not is put into force.

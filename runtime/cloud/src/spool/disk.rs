@@ -24,7 +24,7 @@ use store::{
     rusqlite::{Row, Transaction, params, types::Type},
 };
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::JoinHandle,
     time,
 };
@@ -50,7 +50,7 @@ pub struct Disk {
     /// Gone once it is closed.
     adds: std::sync::Mutex<Option<mpsc::Sender<Add>>>,
     arrived: watch::Sender<u64>,
-    added: Arc<Notify>,
+    newest: watch::Receiver<u64>,
     writing: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -90,20 +90,19 @@ impl Disk {
             .await?;
         let (adds, queue) = mpsc::channel(BATCH);
         let (arrived, watched) = watch::channel(0);
-        let added = Arc::new(Notify::new());
+        let (written, newest) = watch::channel(last);
         let writer = Writer {
             database: database.clone(),
             queue,
             arrived: watched,
-            added: added.clone(),
-            last,
+            newest: written,
             tidied: 0,
         };
         let disk = Self {
             database,
             adds: std::sync::Mutex::new(Some(adds)),
             arrived,
-            added,
+            newest,
             writing: Mutex::new(Some(tokio::spawn(writer.run()))),
         };
         Ok((disk, used))
@@ -127,13 +126,17 @@ impl Disk {
     }
 
     pub async fn after(&self, id: u64) -> Result<Vec<Entry>, SpoolError> {
+        let mut newest = self.newest.clone();
         loop {
-            let added = self.added.notified();
-            let page = self.database.read(move |t| page(t, id)).await?;
-            if !page.is_empty() {
-                return Ok(page);
+            // What has arrived and is not deleted yet is not to be sent again.
+            let id = id.max(*self.arrived.borrow());
+            if *newest.borrow_and_update() > id {
+                let page = self.database.read(move |t| page(t, id)).await?;
+                if !page.is_empty() {
+                    return Ok(page);
+                }
             }
-            added.await;
+            newest.changed().await.map_err(|_| SpoolError::Closed)?;
         }
     }
 
@@ -161,8 +164,7 @@ struct Writer {
     database: Database,
     queue: mpsc::Receiver<Add>,
     arrived: watch::Receiver<u64>,
-    added: Arc<Notify>,
-    last: u64,
+    newest: watch::Sender<u64>,
     tidied: u64,
 }
 
@@ -194,7 +196,7 @@ impl Writer {
 
     async fn write(&mut self, adds: Vec<Add>) {
         let arrived = *self.arrived.borrow_and_update();
-        let first = self.last + 1;
+        let first = *self.newest.borrow() + 1;
         let count = adds.len();
         let (answers, messages): (Vec<_>, Vec<_>) = adds
             .into_iter()
@@ -212,13 +214,12 @@ impl Writer {
         match written.await {
             Ok(()) => {
                 self.tidied = arrived;
-                self.last += count as u64;
                 for answer in answers {
                     // Who has gone away does not want it; the message is sent all the same.
                     let _ = answer.send(Ok(()));
                 }
                 if count > 0 {
-                    self.added.notify_one();
+                    self.newest.send_replace(first - 1 + count as u64);
                 }
             }
             Err(error) => {

@@ -14,6 +14,7 @@ use std::{
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::Notify;
 
 /// What a message takes beside its own bytes, about.
 const OVERHEAD: u64 = 64;
@@ -44,7 +45,10 @@ enum Kind {
 
 /// How much waits, and how much may.
 #[derive(Debug, Default)]
-struct Room(Mutex<Taken>);
+struct Room {
+    taken: Mutex<Taken>,
+    emptied: Notify,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Taken {
@@ -54,7 +58,7 @@ struct Taken {
 
 impl Room {
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, size: u64) -> Result<(), SpoolError> {
@@ -70,6 +74,9 @@ impl Room {
     fn give_back(&self, size: u64) {
         let mut taken = self.taken();
         taken.used = taken.used.saturating_sub(size);
+        if taken.used == 0 {
+            self.emptied.notify_waiters();
+        }
     }
 }
 
@@ -141,6 +148,17 @@ impl Spool {
             Kind::Disk(disk) => disk.remove_up_to(id),
         }
         self.room.give_back(size);
+    }
+
+    /// Waits until nothing waits in it.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.room.emptied.notified();
+            if self.room.taken().used == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     /// Writes what is still to be written, and closes the file.
@@ -232,6 +250,10 @@ mod tests {
             spool.add(message("third")).await.unwrap();
             let left = all(&spool, 0, 2).await;
             assert_eq!(&left[0].message.payload[..], b"second");
+            let last = &left[1];
+            spool.done(last.id, left[0].size + last.size);
+            let emptied = timeout(Duration::from_secs(20), spool.emptied());
+            emptied.await.unwrap();
             spool.close().await;
         }
     }
