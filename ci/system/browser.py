@@ -155,8 +155,17 @@ for (const one of all("[aria-describedby],[aria-labelledby]"))
     if (!document.getElementById(id)) wrong.push("described by what is not there: " + id);
 for (const mark of all(".mark")) if (!/[a-z]{3}/i.test(mark.textContent)) wrong.push("a state without a word");
 const number = (c) => c.match(/[\\d.]+/g).map(Number);
-const light = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
-const ground = (one) => { for (let at = one; at; at = at.parentElement) { const c = number(getComputedStyle(at).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+const light = (c) => {
+  const [r, g, b] = c.map((v) => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
+  return .2126 * r + .7152 * g + .0722 * b;
+};
+const ground = (one) => {
+  for (let at = one; at; at = at.parentElement) {
+    const c = number(getComputedStyle(at).backgroundColor);
+    if (c.length < 4 || c[3] > 0) return c;
+  }
+  return [255, 255, 255];
+};
 for (const one of all("main *, header *")) {
   if (![...one.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) || one.closest(".hidden,.skip") || !one.offsetParent) continue;
   const pair = [light(number(getComputedStyle(one).color).slice(0, 3)), light(ground(one).slice(0, 3))].sort((a, b) => b - a);
