@@ -363,7 +363,7 @@ def test_a_roles_keys_see_the_components_that_its_policy_names(cloud):
     limited = cloud.client("greengrassv2", keys=keys)
     assert limited.get_component(arn=mine)["recipe"]
     for call, about in [(limited.get_component, {"arn": other}), (limited.delete_component, {"arn": mine}), (limited.list_components, {})]:
-        with pytest.raises(client.exceptions.AccessDeniedException) as error:
+        with pytest.raises(limited.exceptions.AccessDeniedException) as error:
             call(**about)
         assert code(error) == ("AccessDeniedException", 403)
 
