@@ -7,7 +7,6 @@ import urllib.request
 
 import pytest
 from botocore.config import Config
-from cloud import cloud  # noqa: F401
 
 
 def recipe(name="com.example.Hello", version="1.0.0", artifacts=(), platform="linux", **more):
@@ -350,6 +349,23 @@ def test_tags_client_devices_addresses_and_the_service_role_are_kept(cloud):
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         client.get_core_device(coreDeviceThingName="core1")
     assert client.list_core_devices()["coreDevices"] == []
+
+
+def test_a_roles_keys_see_the_components_that_its_policy_names(cloud):
+    client, iam = cloud.client("greengrassv2"), cloud.client("iam")
+    mine, other = make(client, name="com.example.Mine"), make(client, name="com.example.Other")
+    trust = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{cloud.account()}:root"}, "Action": "sts:AssumeRole"}]}
+    role = iam.create_role(RoleName="reader", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    iam.put_role_policy(RoleName="reader", PolicyName="read", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "greengrass:GetComponent", "Resource": mine}]}))
+    keys = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+    limited = cloud.client("greengrassv2", keys=keys)
+    assert limited.get_component(arn=mine)["recipe"]
+    for call, about in [(limited.get_component, {"arn": other}), (limited.delete_component, {"arn": mine}), (limited.list_components, {})]:
+        with pytest.raises(limited.exceptions.AccessDeniedException) as error:
+            call(**about)
+        assert code(error) == ("AccessDeniedException", 403)
 
 
 def test_a_restart_loses_nothing(cloud):

@@ -6,7 +6,6 @@ import ssl
 import urllib.request
 
 import pytest
-from cloud import cloud  # noqa: F401
 from core_device import POLICY, CoreDevice
 from device import until
 from test_cloud_greengrass import group, make
@@ -84,11 +83,15 @@ def test_a_thing_deployment_reaches_the_device_as_a_delta_and_its_report_ends_it
         document = json.loads(delta["fleetConfig"])
         assert document["deploymentId"] == made["deploymentId"] and delta["desiredStatus"] == "SUCCEEDED"
         assert effective_of(client)[0]["coreDeviceExecutionStatus"] == "QUEUED"
-        for status, details in [("IN_PROGRESS", {}), ("FAILED", {
-                "detailedStatus": "FAILED_ROLLBACK_COMPLETE", "failureCause": "broken", "errorStack": ["DEPLOYMENT_FAILURE"], "errorTypes": ["COMPONENT_ERROR"]})]:
+
+        def tell(status, **details):
             core.publish(f"{shadow}/update", {"state": {"reported": {
                 "fleetConfigurationArnForStatus": document["configurationArn"], "status": status, "statusDetails": details}}})
             until(lambda: effective_of(client)[0]["coreDeviceExecutionStatus"] == status, f"the deployment is {status}")
+
+        tell("IN_PROGRESS")
+        tell("FAILED", detailedStatus="FAILED_ROLLBACK_COMPLETE", failureCause="broken",
+             errorStack=["DEPLOYMENT_FAILURE"], errorTypes=["COMPONENT_ERROR"])
         [failed] = effective_of(client)
         assert failed["reason"] == "FAILED_ROLLBACK_COMPLETE: broken" and failed["statusDetails"]["errorTypes"] == ["COMPONENT_ERROR"]
         assert client.get_deployment(deploymentId=made["deploymentId"])["deploymentStatus"] == "FAILED"

@@ -94,7 +94,7 @@ pub fn component_of<'a>(
 ) -> Result<(&'a str, Option<&'a str>), ApiError> {
     let shape = arn
         .strip_prefix("arn:")
-        .and_then(|rest| rest.splitn(5, ':').nth(1));
+        .and_then(|rest| rest.split(':').nth(1));
     if shape != Some("greengrass") {
         return Err(invalid_field(
             "arn",

@@ -45,11 +45,11 @@ fn object(
     })
 }
 
+/// By URI: objects, and what is wrong.
+pub type Looked = (BTreeMap<String, Object>, BTreeMap<String, String>);
+
 /// The objects of a recipe's artifacts by URI, and what is wrong with the others.
-pub fn look(
-    t: &Transaction<'_>,
-    recipe: &Recipe,
-) -> Result<(BTreeMap<String, Object>, BTreeMap<String, String>), ApiError> {
+pub fn look(t: &Transaction<'_>, recipe: &Recipe) -> Result<Looked, ApiError> {
     let (mut objects, mut errors) = (BTreeMap::new(), BTreeMap::new());
     for artifact in recipe.manifests.iter().flat_map(|m| &m.artifacts) {
         match object(t, artifact)? {

@@ -234,3 +234,85 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use store::Database;
+
+    fn report(sequence: i64, kind: &str, names: &[usize], chunk: (i64, i64)) -> Report {
+        let components = names.iter().map(|n| {
+            json!({"componentName": format!("C{n}"), "version": "1.0.0", "status": "RUNNING", "isRoot": true})
+        });
+        let message = json!({
+            "ggcVersion": "2.12.0", "sequenceNumber": sequence, "timestamp": 1_700_000_000_000 + sequence,
+            "messageType": kind, "chunkInfo": {"chunkId": chunk.0, "totalChunks": chunk.1},
+            "components": components.collect::<Vec<_>>(),
+        });
+        Report::parse(message.to_string().as_bytes()).unwrap()
+    }
+
+    fn after(reports: Vec<Report>) -> Vec<String> {
+        let database = Database::in_memory(&[crate::greengrassv2::SCHEMA]).unwrap();
+        let installed = database.write_blocking(move |t| {
+            for report in reports {
+                report.apply(t, "core", Timestamp::now())?;
+            }
+            Installed::list(t, "core", true, "", -1)
+        });
+        let names = installed.map(|all| all.into_iter().map(|i| i.name).collect());
+        database.close();
+        names.map_err(|error: ApiError| error.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_message_that_is_none_is_refused() {
+        for payload in [
+            "",
+            "[]",
+            "{\"components\": 1}",
+            "{\"overallDeviceStatus\": \"FINE\"}",
+        ] {
+            assert!(Report::parse(payload.as_bytes()).is_err(), "{payload}");
+        }
+    }
+
+    #[test]
+    fn time_of_a_change_is_kept_while_a_component_stays_as_it_is() {
+        let database = Database::in_memory(&[crate::greengrassv2::SCHEMA]).unwrap();
+        let changed = database.write_blocking(|t| {
+            for sequence in 1..4 {
+                report(sequence, "PARTIAL", &[1], (1, 1)).apply(t, "core", Timestamp::now())?;
+            }
+            let found = Installed::find(t, "core", "C1")?;
+            Ok::<_, ApiError>(found.map(|f| (f.changed.millis(), f.reported.millis())))
+        });
+        database.close();
+        assert_eq!(
+            changed.unwrap(),
+            Some((1_700_000_000_001, 1_700_000_000_003))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_whole_report_replaces_all_in_whatever_order_its_parts_come(
+            before in prop::collection::btree_set(0usize..9, 0..5),
+            whole in prop::collection::btree_set(0usize..9, 0..9),
+            backwards: bool,
+        ) {
+            let before: Vec<usize> = before.into_iter().collect();
+            let whole: Vec<usize> = whole.into_iter().collect();
+            let (a, b) = whole.split_at(whole.len() / 2);
+            let mut parts = vec![report(2, "COMPLETE", a, (1, 2)), report(2, "COMPLETE", b, (2, 2))];
+            if backwards {
+                parts.reverse();
+            }
+            parts.insert(0, report(1, "PARTIAL", &before, (1, 1)));
+            let names: Vec<String> = whole.iter().map(|n| format!("C{n}")).collect();
+            prop_assert_eq!(after(parts), names);
+        }
+    }
+}
