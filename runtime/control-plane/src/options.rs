@@ -161,6 +161,9 @@ pub struct Serve {
     /// Devices that may be connected at a time.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub max_connections: usize,
+    /// Certificates that devices may get with one provisioning claim, in all [default: as many as they ask for].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub claim_uses: Option<u32>,
     /// Serve no REST without TLS.
     #[arg(long, conflicts_with = "listen_http")]
     pub no_http: bool,

@@ -42,6 +42,7 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         mqtt: options.listen_mqtt,
         https: options.listen_devices,
         connections: options.max_connections,
+        claim_uses: options.claim_uses,
     };
     let host = Arc::new(
         Host::start(&state, listen)

@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 use supervisor::DefaultUser;
 
 /// Components that are part of the runtime: they satisfy dependencies and take configuration, and need no recipe.
-const PROVIDED: [(&str, &str); 4] = [
+const PROVIDED: [(&str, &str); 5] = [
     // The version whose recipes, SDKs and features this runtime answers for; what GGC_VERSION says.
     ("aws.greengrass.Nucleus", GREENGRASS_VERSION),
     ("aws.greengrass.NucleusLite", "2.6.0"),
     ("aws.greengrass.Cli", GREENGRASS_VERSION),
     ("aws.greengrass.FleetStatusService", GREENGRASS_VERSION),
+    ("aws.greengrass.TokenExchangeService", "2.0.3"),
 ];
 const GREENGRASS_VERSION: &str = "2.18.0";
 
@@ -78,6 +79,7 @@ impl Options {
         &self,
         configuration: &Configuration,
         socket: PathBuf,
+        credentials: Option<String>,
     ) -> supervisor::Options {
         let run_with = |key: &str| {
             text(
@@ -101,6 +103,9 @@ impl Options {
         let mut environment = BTreeMap::new();
         if let Some(path) = text(configuration, &["system", "rootCaPath"]) {
             environment.insert("GG_ROOT_CA_PATH".to_owned(), path);
+        }
+        if let Some(uri) = credentials {
+            environment.insert("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(), uri);
         }
         proxies(configuration, &mut environment);
         supervisor::Options {

@@ -88,6 +88,8 @@ pub(crate) struct Connected<S> {
     pub(super) ask_store: bool,
     store_wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub(super) hold: Option<Box<Hold>>,
+    /// Before the answers are written, the subscribers' tasks get their turn.
+    pub(super) step_aside: bool,
     /// Something is left to do although nothing wakes this task for it.
     pub(super) again: bool,
     keep_alive: Duration,
@@ -153,6 +155,7 @@ impl<S> Connected<S> {
             ask_store: false,
             store_wait: None,
             hold: None,
+            step_aside: false,
             again: false,
             keep_alive: Duration::from_secs(keep_alive.into()) * 3 / 2,
             last_input: Instant::now(),
@@ -208,6 +211,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connected<S> {
                 Err(end) => return Poll::Ready(end),
             };
             on |= std::mem::take(&mut self.again);
+            if std::mem::take(&mut self.step_aside) {
+                // A message that is on its way to few should not wait for its sender's acknowledgement to be written.
+                break;
+            }
             if !on {
                 match self.poll_timer(cx) {
                     Ok(false) => {

@@ -33,6 +33,9 @@ pub(super) enum Answer {
     UnsubAck(PacketId, Vec<u8>),
 }
 
+/// Packets and deliveries of one reading whose receivers go before the sender's answer.
+const FEW: usize = 8;
+
 impl<S> Connected<S> {
     /// Handles packets until the buffer is empty or something says wait.
     pub(super) fn take_packets(&mut self) -> Result<(), End> {
@@ -60,6 +63,7 @@ impl<S> Connected<S> {
                 }
                 Ok(None) => {
                     self.more = false;
+                    self.step_aside = *published > 0 && work <= FEW && self.unwritten() > 0;
                     return Ok(());
                 }
                 Err(error) => {

@@ -62,3 +62,92 @@ unsafe fn clear(chain: *mut sys::stack_st_X509) {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+mod tests {
+    use super::forget_chains;
+    use openssl::{
+        asn1::Asn1Time,
+        ec::{EcGroup, EcKey},
+        hash::MessageDigest,
+        nid::Nid,
+        pkey::{PKey, Private},
+        ssl::{
+            Ssl, SslContext, SslContextBuilder, SslMethod, SslSessionCacheMode, SslStream,
+            SslVerifyMode, SslVersion,
+        },
+        x509::{X509, X509Name},
+    };
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+        thread,
+    };
+
+    fn pair() -> (X509, PKey<Private>) {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        let mut name = X509Name::builder().unwrap();
+        name.append_entry_by_text("CN", "peer").unwrap();
+        let name = name.build();
+        let mut x509 = X509::builder().unwrap();
+        x509.set_subject_name(&name).unwrap();
+        x509.set_issuer_name(&name).unwrap();
+        x509.set_not_before(&Asn1Time::days_from_now(0).unwrap())
+            .unwrap();
+        x509.set_not_after(&Asn1Time::days_from_now(1).unwrap())
+            .unwrap();
+        x509.set_pubkey(&key).unwrap();
+        x509.sign(&key, MessageDigest::sha256()).unwrap();
+        (x509.build(), key)
+    }
+
+    fn builder(version: SslVersion) -> SslContextBuilder {
+        let (certificate, key) = pair();
+        let mut builder = SslContext::builder(SslMethod::tls()).unwrap();
+        builder.set_max_proto_version(Some(version)).unwrap();
+        builder.set_certificate(&certificate).unwrap();
+        builder.set_private_key(&key).unwrap();
+        builder.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
+        builder
+    }
+
+    /// The server's side of a connection whose client has shown two certificates and sent a byte.
+    fn connected(version: SslVersion, cache: SslSessionCacheMode) -> SslStream<UnixStream> {
+        let mut server = builder(version);
+        server.set_session_cache_mode(cache);
+        server.set_session_id_context(b"chains").unwrap();
+        forget_chains(&mut server);
+        let mut client = builder(version);
+        client.add_extra_chain_cert(pair().0).unwrap();
+        let (ours, its) = UnixStream::pair().unwrap();
+        let client = thread::spawn(move || {
+            let mut stream = SslStream::new(Ssl::new(&client.build()).unwrap(), its).unwrap();
+            stream.connect().unwrap();
+            stream.write_all(b"x").unwrap();
+            stream
+        });
+        let mut stream = SslStream::new(Ssl::new(&server.build()).unwrap(), ours).unwrap();
+        stream.accept().unwrap();
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        client.join().unwrap();
+        stream
+    }
+
+    #[test]
+    fn a_connection_keeps_its_peers_own_certificate_alone() {
+        for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+            let stream = connected(version, SslSessionCacheMode::OFF);
+            assert!(stream.ssl().peer_certificate().is_some());
+            assert_eq!(stream.ssl().peer_cert_chain().unwrap().len(), 0);
+        }
+    }
+
+    #[test]
+    fn connections_that_may_share_sessions_keep_their_chains() {
+        let stream = connected(SslVersion::TLS1_2, SslSessionCacheMode::SERVER);
+        assert_eq!(stream.ssl().peer_cert_chain().unwrap().len(), 1);
+    }
+}
