@@ -262,7 +262,7 @@ def test_boto3_in_a_component_reads_s3_with_the_devices_role(linked_cloud, core)
         Manifests=[{"Platform": {"os": "linux"}, "Lifecycle": {
             "Run": f"exec {sys.executable} {{artifacts:path}}/read.py {linked_cloud.url}"}}]))
     log = core.root / "logs" / f"{name}.log"
-    until(lambda: "refused" in log.read_text(), f"the component has run: {log}", 40)
+    until(lambda: log.exists() and "refused" in log.read_text(), f"the component has run: {log}", 40)
     text = log.read_text()
     assert "codes 200 403 400 405" in text, text
     assert "read weights" in text and "AccessDenied" in text, text
