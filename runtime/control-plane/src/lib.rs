@@ -6,13 +6,17 @@
 //! http             server, signatures, from a request to an operation and back; http::service says how to add one
 //! access           IAM policies
 //! sts iam s3 ...   one service each: its tables, its operations
+//! console          pages for people
+//! export           moving to AWS
 //! admin            `greengrass-cloud user`, `backup`... reaching the running program
 //! ```
 
 pub mod access;
 pub mod admin;
 pub mod commands;
+pub mod console;
 pub mod device;
+pub mod export;
 pub mod greengrassv2;
 pub mod http;
 pub mod iam;
@@ -34,5 +38,6 @@ pub fn services() -> Vec<http::Service> {
         iot::service(),
         iot::data::service(),
         iot::jobs::data::service(),
+        greengrassv2::service(),
     ]
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use control_plane::{
-    commands,
+    commands, export,
     options::{Command, Options},
     serve,
 };
@@ -32,6 +32,7 @@ fn run(command: Command) -> Result<()> {
             Command::Serve(options) => serve::run(options, shutdown()?).await,
             Command::Credentials(options) => commands::credentials(options).await,
             Command::User { command } => commands::user(command).await,
+            Command::Export(options) => export::run(options).await,
             Command::Backup { data, file } => commands::backup(&data.data, &file).await,
             Command::Restore { data, file } => commands::restore(&data.data, &file).await,
         }

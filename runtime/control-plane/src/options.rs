@@ -33,6 +33,11 @@ pub enum Command {
         /// The file to make.
         file: PathBuf,
     },
+    /// Make things, groups, policies, components and deployments anew in an account of AWS, or in another control plane.
+    ///
+    /// The credentials of the new place are in the environment, as for the AWS CLI. This control plane must be running.
+    /// Nothing that exists in the new place is changed; an export that was interrupted is run again.
+    Export(Export),
     /// Make a new data folder of a backup.
     Restore {
         /// The data folder to make.
@@ -55,6 +60,35 @@ pub struct Credentials {
     /// Write to this new file, readable by nobody else, instead of the terminal.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `export`.
+#[derive(Args, Debug)]
+pub struct Export {
+    /// The data folder of what is left.
+    #[command(flatten)]
+    pub data: Data,
+    /// Whose keys to read with.
+    #[arg(long, default_value = "admin")]
+    pub user: String,
+    /// The new place [default: AWS_ENDPOINT_URL, else AWS itself].
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// The new region [default: AWS_REGION, AWS_DEFAULT_REGION].
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The bucket for artifacts in the new place; made when it is not there [default: of the same name].
+    #[arg(long)]
+    pub bucket: Option<String>,
+    /// Register the active certificates too, with their policies and things. Their keys stay on the devices.
+    #[arg(long)]
+    pub certificates: bool,
+    /// Look, and say what would be moved.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also write the report to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 /// `user`.
@@ -127,6 +161,9 @@ pub struct Serve {
     /// Devices that may be connected at a time.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub max_connections: usize,
+    /// Certificates that devices may get with one provisioning claim, in all [default: as many as they ask for].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub claim_uses: Option<u32>,
     /// Serve no REST without TLS.
     #[arg(long, conflicts_with = "listen_http")]
     pub no_http: bool,

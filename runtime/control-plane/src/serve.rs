@@ -2,6 +2,7 @@
 
 use crate::{
     admin,
+    console::Console,
     device::{Host, Listen},
     http::{Api, server},
     options::Serve,
@@ -41,6 +42,7 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         mqtt: options.listen_mqtt,
         https: options.listen_devices,
         connections: options.max_connections,
+        claim_uses: options.claim_uses,
     };
     let host = Arc::new(
         Host::start(&state, listen)
@@ -57,7 +59,8 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
     state.endpoints.store(Arc::new(endpoints.clone()));
     let acceptor = Arc::new(ArcSwap::from_pointee(state.pki.acceptor()?));
     let admin = admin::bind(&state.folder)?;
-    let api = Arc::new(Api::new(Arc::clone(&state)));
+    let console = Console::start(&state, &shutdown);
+    let api = Arc::new(Api::new(Arc::clone(&state)).with_console(console));
 
     let mut tasks = JoinSet::new();
     if let Some(http) = http {
@@ -75,6 +78,10 @@ pub async fn run(options: Serve, shutdown: CancellationToken) -> Result<()> {
         shutdown.clone(),
     ));
     tasks.spawn(admin::serve(admin, Arc::clone(&state), shutdown.clone()));
+    tasks.spawn(crate::greengrassv2::run(
+        Arc::clone(&state),
+        shutdown.clone(),
+    ));
     tasks.spawn(renew(
         Arc::clone(&state),
         acceptor,
@@ -158,6 +165,9 @@ fn announce(state: &State, endpoints: &Endpoints) -> Result<()> {
                 address.port()
             );
         }
+    }
+    if let Some(url) = endpoints.url() {
+        println!("  Pages  {url}/console/");
     }
     if account.new && std::io::stdout().is_terminal() {
         let key = state

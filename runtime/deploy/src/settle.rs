@@ -65,7 +65,11 @@ pub(crate) struct Settled {
 pub(crate) fn settle(inputs: &Inputs<'_>) -> Result<Settled, Failure> {
     let mut world = World {
         root: inputs.options.root.clone(),
-        thing_name: inputs.options.thing_name.clone(),
+        // Provisioning may have named the device since the start.
+        thing_name: match inputs.tree.get(&["system", "thingName"]) {
+            Some(Value::String(name)) if !name.is_empty() => Some(name),
+            _ => inputs.options.thing_name.clone(),
+        },
         components: BTreeMap::new(),
     };
     let provided = &inputs.options.provided;

@@ -1,6 +1,6 @@
 //! What can be said on the command line of the device program.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Runs AWS IoT Greengrass components on this device.
@@ -23,6 +23,8 @@ pub enum Command {
     Launcher(Launcher),
     /// The MQTT broker alone, by a configuration file.
     Broker(Broker),
+    /// Give this device its own key, certificate and thing by the claim that its image has; `greengrass run` and `nucleus` do it by themselves.
+    Provision(Provision),
     /// The command line; the same as greengrass-cli.
     #[command(disable_help_flag = true)]
     Cli {
@@ -128,4 +130,56 @@ pub struct Broker {
 pub enum BrokerCommand {
     /// Read a password from standard input and print its hash for the configuration.
     HashPassword,
+}
+
+/// `greengrass provision`.
+#[derive(Args, Debug, Clone)]
+pub struct Provision {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ProvisionCommand,
+}
+
+/// What there is to do.
+#[derive(Subcommand, Debug, Clone)]
+pub enum ProvisionCommand {
+    /// Work until the device has its identity; goes on where an earlier run was stopped.
+    Run {
+        /// The device.
+        #[command(flatten)]
+        device: Device,
+        /// Give up after so long [default: never].
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+        /// Form of the answer.
+        #[arg(long, short, value_name = "FORM", default_value = "text")]
+        output: Form,
+    },
+    /// Say how far it is, and why not further.
+    Status {
+        /// The device.
+        #[command(flatten)]
+        device: Device,
+        /// Form of the answer.
+        #[arg(long, short, value_name = "FORM", default_value = "text")]
+        output: Form,
+    },
+    /// Look whether the claim, the parameters and the key's place are usable, or the identity that is there. Changes nothing.
+    Check {
+        /// The device.
+        #[command(flatten)]
+        device: Device,
+        /// Form of the answer.
+        #[arg(long, short, value_name = "FORM", default_value = "text")]
+        output: Form,
+    },
+}
+
+/// Form of answers.
+#[derive(ValueEnum, Debug, Clone, Copy)]
+pub enum Form {
+    /// Lines, for people.
+    Text,
+    /// One JSON document, for scripts.
+    Json,
 }

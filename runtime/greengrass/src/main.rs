@@ -1,12 +1,14 @@
 //! The device program. One file, several roles: `greengrass run` has them all in one process, `greengrass nucleus` and
-//! `greengrass launcher` are the roles of the appliance, `greengrass broker` is the MQTT engine alone, and under the name `greengrass-cli` (or `ggl-cli`, or as
-//! `greengrass cli`) it is the command line.
+//! `greengrass launcher` are the roles of the appliance, `greengrass broker` is the MQTT engine alone, `greengrass provision`
+//! gets the device its identity, and under the name `greengrass-cli` (or `ggl-cli`, or as `greengrass cli`) it is the
+//! command line.
 
 mod arguments;
 mod broker;
 mod exit;
 mod memory;
 mod nucleus;
+mod provision;
 mod roles;
 mod settings;
 mod signals;
@@ -19,9 +21,12 @@ fn main() -> ExitCode {
     // First of all: between fork and shell, this program is also the step that takes on a component's user and cgroup.
     supervisor::launcher::trampoline_main();
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    if let Some(arguments) = for_cli(&arguments) {
-        return code(cli::run(arguments.into_iter()));
-    }
+    let arguments = match for_cli(&arguments) {
+        // The command line's neighbour: it works before there is a nucleus to talk to.
+        Some(cli) if cli.get(1).is_some_and(|word| word == "provision") => cli,
+        Some(cli) => return code(cli::run(cli.into_iter())),
+        None => arguments,
+    };
     let role = Arguments::parse_from(&arguments).command;
     memory::one_arena(&arguments);
     let run = match role {
@@ -29,6 +34,7 @@ fn main() -> ExitCode {
         Command::Nucleus(options) => roles::nucleus(options),
         Command::Launcher(options) => roles::launcher(options),
         Command::Broker(options) => broker::run(&options),
+        Command::Provision(options) => provision::command(&options),
         Command::Cli { .. } => unreachable!("handled above"),
     };
     match run {

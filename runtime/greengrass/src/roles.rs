@@ -131,7 +131,7 @@ pub fn launcher(arguments: arguments::Launcher) -> anyhow::Result<Exit> {
 }
 
 /// One thread: everything here waits far more than it works, and a second one costs memory.
-fn executor() -> anyhow::Result<tokio::runtime::Runtime> {
+pub fn executor() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -156,7 +156,8 @@ fn backend(word: &str) -> anyhow::Result<Backend> {
     })
 }
 
-fn prepare(
+/// Reads the configuration files and starts logging.
+pub fn prepare(
     device: &Device,
     root: &Path,
     program: &'static str,
@@ -198,7 +199,7 @@ fn prepare(
 }
 
 /// The folder of all state, made if it is not there.
-fn root(device: &Device) -> anyhow::Result<PathBuf> {
+pub fn root(device: &Device) -> anyhow::Result<PathBuf> {
     let root = match &device.root {
         Some(root) => root.clone(),
         None if rustix::process::geteuid().is_root() => "/var/lib/greengrass".into(),

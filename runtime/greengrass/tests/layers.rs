@@ -16,6 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("keys", &["store"]),
     ("mqtt", &["store"]),
     ("provision", &["store"]),
+    (
+        "cloud",
+        &["configuration", "keys", "model", "mqtt", "store"],
+    ),
     ("control-plane", &["model", "mqtt", "store"]),
     ("cli", &["ipc", "logs", "model"]),
     ("testkit", &["ipc", "model"]),
@@ -23,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "greengrass",
         &[
             "cli",
+            "cloud",
             "configuration",
             "deploy",
             "ipc",
@@ -30,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "logs",
             "model",
             "mqtt",
+            "provision",
             "store",
             "supervisor",
         ],

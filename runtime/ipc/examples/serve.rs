@@ -11,7 +11,8 @@ use ipc::{
     ConfigurationValidators, Identity, Limits, Options, Peer, Ports, Principal, PubSub, Server,
     UpdateListeners,
     ports::{
-        Cancel, ComponentFault, Components, DeploymentFault, Deployments, Metric, Metrics, Reported,
+        Cancel, Cloud, CloudFault, CloudMessage, CloudQos, CloudSubscription, ComponentFault,
+        Components, DeploymentFault, Deployments, Metric, Metrics, Reported,
     },
 };
 use model::{
@@ -20,7 +21,7 @@ use model::{
 };
 use serde_json::{Value, json};
 use std::{error::Error, sync::Arc, time::Duration};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "0123456789ABCDEF";
@@ -106,6 +107,25 @@ impl Metrics for Nothing {
     }
 }
 
+#[async_trait]
+impl Cloud for Nothing {
+    async fn publish(&self, _: CloudMessage) -> Result<(), CloudFault> {
+        Err(CloudFault::NotConfigured)
+    }
+
+    async fn subscribe(
+        &self,
+        _: &str,
+        _: CloudQos,
+    ) -> Result<Box<dyn CloudSubscription>, CloudFault> {
+        Err(CloudFault::NotConfigured)
+    }
+
+    fn connected(&self) -> Result<watch::Receiver<bool>, CloudFault> {
+        Err(CloudFault::NotConfigured)
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args_os().nth(1).ok_or("which socket?")?.into();
@@ -126,6 +146,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         components: Arc::new(Nothing),
         deployments: Arc::new(Nothing),
         metrics: Arc::new(Nothing),
+        cloud: Arc::new(Nothing),
         configuration,
         pubsub: PubSub::default(),
         updates: UpdateListeners::default(),

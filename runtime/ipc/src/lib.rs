@@ -24,7 +24,7 @@ mod wire;
 pub use identity::{Identity, Peer, Principal};
 pub use outbox::Budget;
 pub use pubsub::PubSub;
-pub use server::{Limits, Options, Ports, Server, Statistics};
+pub use server::{Limits, Options, Ports, Rights, Server, Statistics};
 pub use socket::SocketError;
 pub use updates::{Deferral, UpdateListeners};
 pub use validators::{ConfigurationValidators, NotValid};

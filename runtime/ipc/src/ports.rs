@@ -1,12 +1,14 @@
 //! What IPC asks the rest of the runtime for. The nucleus implements these over the supervisor, deployments and telemetry.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use model::{
     ComponentName, ComponentStatus,
     deployment::{DeploymentId, DeploymentReport, LocalDeploymentRequest},
 };
 use serde_json::Value;
-use tokio::sync::broadcast;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
 
 /// Port: the components and their lifecycle.
 #[async_trait]
@@ -127,4 +129,75 @@ pub enum Unit {
     CountPerSecond,
     Megabytes,
     Seconds,
+}
+
+/// Port: the MQTT broker in the cloud.
+#[async_trait]
+pub trait Cloud: Send + Sync {
+    /// Takes a message on, also while there is no connection. Returns when it is kept as safely as is configured.
+    async fn publish(&self, message: CloudMessage) -> Result<(), CloudFault>;
+    /// Subscribes. While there is no connection this succeeds, and the subscription is made when there is one.
+    async fn subscribe(
+        &self,
+        filter: &str,
+        qos: CloudQos,
+    ) -> Result<Box<dyn CloudSubscription>, CloudFault>;
+    /// Whether there is a connection; to look at or to wait for.
+    fn connected(&self) -> Result<watch::Receiver<bool>, CloudFault>;
+}
+
+/// The messages of one subscription. Dropping it ends it.
+#[async_trait]
+pub trait CloudSubscription: Send {
+    /// The next message; `None` when there will be no more. Must not be cancelled if the subscription is to go on.
+    async fn next(&mut self) -> Option<CloudMessage>;
+}
+
+/// The qualities of service there are between components and the cloud.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CloudQos {
+    /// `"0"`: at most once.
+    AtMostOnce,
+    /// `"1"`: at least once.
+    #[default]
+    AtLeastOnce,
+}
+
+/// A message to or from the cloud.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CloudMessage {
+    /// Where it is published.
+    pub topic: String,
+    /// The message itself.
+    pub payload: Bytes,
+    /// How it travels.
+    pub qos: CloudQos,
+    /// The broker keeps it, or has kept it.
+    pub retain: bool,
+    /// When it loses its meaning, from now on.
+    pub expires_in: Option<Duration>,
+    /// 1 says that the payload is UTF-8.
+    pub payload_format: Option<u8>,
+    /// MIME type or any other description.
+    pub content_type: Option<String>,
+    /// Where a response is expected.
+    pub response_topic: Option<String>,
+    /// Ties a response to its request.
+    pub correlation_data: Option<Bytes>,
+    /// Names with values, in order; names may repeat.
+    pub user_properties: Vec<(String, String)>,
+}
+
+/// Why the cloud's broker was not asked, or said no.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CloudFault {
+    /// The device is not set up for the cloud.
+    #[error("the device is not connected to a cloud")]
+    NotConfigured,
+    /// The message or the filter cannot be sent; the text says why.
+    #[error("{0}")]
+    Invalid(String),
+    /// The broker said no, or there is no room or no time; the text says which.
+    #[error("{0}")]
+    Failed(String),
 }

@@ -19,5 +19,6 @@ pub mod wire;
 pub use backoff::Backoff;
 pub use parameters::{ParameterError, Source, resolve};
 pub use ports::{Identity, PortError, Ports, Reply};
-pub use settings::{KeyFrom, Settings, SettingsError};
-pub use task::{ProvisionError, Provisioning, Status};
+pub use settings::{KeyFrom, PORT, Settings, SettingsError};
+pub use stored::{Failed, Record, read};
+pub use task::{ProvisionError, Provisioning};

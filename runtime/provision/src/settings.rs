@@ -3,6 +3,10 @@
 use serde_json::Value;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Where MQTT is, unless the settings say so.
+pub const PORT: u16 = 8883;
 
 /// How a device gets its identity. Keys are URIs (`file:`, `pkcs11:`) or paths.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,10 +35,12 @@ pub struct Settings {
     pub client_id: Option<String>,
     /// A proxy's URL.
     pub proxy: Option<String>,
+    /// User name and password for the proxy.
+    pub proxy_credentials: Option<(String, Zeroizing<String>)>,
     /// How the device's key is made.
     pub key: KeyFrom,
-    /// Where the certificate goes.
-    pub certificate: Option<PathBuf>,
+    /// Where the certificate goes: a file, or beside the key in its token.
+    pub certificate: Option<String>,
     /// Where the device's key goes or is.
     pub key_name: Option<String>,
     /// How long an answer may take.
@@ -118,7 +124,7 @@ impl Section<'_> {
     fn port(&self, name: &str) -> Result<u16, SettingsError> {
         let value = &self.0[name];
         if value.is_null() {
-            return Ok(8883);
+            return Ok(PORT);
         }
         let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
         let port = number
@@ -140,7 +146,10 @@ impl Settings {
     pub fn classic(configuration: &Value) -> Result<Self, SettingsError> {
         let section = Section(configuration);
         let folder = section.text("rootPath")?.map(PathBuf::from);
-        let below = |name: &str| folder.as_ref().map(|f| f.join(name));
+        let below = |name: &str| {
+            let path = folder.as_ref().map(|f| f.join(name));
+            path.map(|p| p.to_string_lossy().into_owned())
+        };
         let request = section.text("csrPath")?;
         let (key, key_name) = match request {
             Some(request) => (
@@ -150,16 +159,17 @@ impl Settings {
                 Some(section.needed("csrPrivateKeyPath")?),
             ),
             None => {
-                let default = below("privKey.key").map(|p| p.to_string_lossy().into_owned());
+                let default = below("privKey.key");
                 let name = section.text("privateKeyPath")?.or(default);
-                // No key gets into a token from outside: it is made there.
+                // No key gets into a token from outside: it is made there. For one in a file, lite's setting says so.
                 let token = name.as_ref().is_some_and(|n| n.starts_with("pkcs11:"));
-                let from = if token {
-                    KeyFrom::Device {
+                let asked = section.text("csrCommonName")?;
+                let from = match asked {
+                    Some(common_name) => KeyFrom::Device { common_name },
+                    None if token => KeyFrom::Device {
                         common_name: "aws-greengrass-nucleus".into(),
-                    }
-                } else {
-                    KeyFrom::Cloud
+                    },
+                    None => KeyFrom::Cloud,
                 };
                 (from, name)
             }
@@ -177,10 +187,16 @@ impl Settings {
             region: section.text("awsRegion")?,
             client_id: section.text("deviceId")?,
             proxy: section.text("proxyUrl")?,
+            proxy_credentials: match section.text("proxyUsername")? {
+                Some(user) => {
+                    let password = section.text("proxyPassword")?.unwrap_or_default();
+                    Some((user, Zeroizing::new(password)))
+                }
+                None => None,
+            },
             key,
             certificate: section
                 .text("certificatePath")?
-                .map(PathBuf::from)
                 .or_else(|| below("thingCert.crt")),
             key_name,
             timeout: Duration::from_secs(30),
@@ -207,14 +223,15 @@ impl Settings {
             claim_key: section.needed("claimKeyPath")?,
             root: section.needed("rootCaPath")?.into(),
             endpoint: section.needed("iotDataEndpoint")?,
-            port: 8883,
+            port: section.port("mqttPort")?,
             credential_endpoint: section.text("iotCredEndpoint")?,
             role_alias: None,
             region: None,
             client_id: None,
             proxy: None,
+            proxy_credentials: None,
             key,
-            certificate: section.text("certPath")?.map(PathBuf::from),
+            certificate: section.text("certPath")?,
             key_name: section.text("keyPath")?,
             timeout: Duration::from_secs(30),
         })
@@ -238,8 +255,8 @@ mod tests {
         let settings = Settings::classic(&classic()).unwrap();
         assert_eq!(settings.key, KeyFrom::Cloud);
         assert_eq!(
-            settings.certificate,
-            Some("/greengrass/v2/thingCert.crt".into())
+            settings.certificate.as_deref(),
+            Some("/greengrass/v2/thingCert.crt")
         );
         assert_eq!(
             settings.key_name.as_deref(),
@@ -256,6 +273,15 @@ mod tests {
         configuration["privateKeyPath"] = json!("pkcs11:token=greengrass;object=device");
         let settings = Settings::classic(&configuration).unwrap();
         assert!(matches!(settings.key, KeyFrom::Device { .. }));
+    }
+
+    #[test]
+    fn a_common_name_makes_the_key_on_the_device_with_classics_settings_too() {
+        let mut configuration = classic();
+        configuration["csrCommonName"] = json!("gateway");
+        let common_name = "gateway".into();
+        let settings = Settings::classic(&configuration).unwrap();
+        assert_eq!(settings.key, KeyFrom::Device { common_name });
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The state on disk: JSON, replaced whole, mode 0600 (an ownership token is in it).
 //!
 //! ```text
-//! {"version": 1, "state": "registering", "key": URI, "certificateId": "…", "token": "…"}
+//! {"version": 1, "state": "registering", "key": URI, "certificateId": "…", "token": "…",
+//!  "failed": {"why": "…", "at": SECONDS, "again": SECONDS}}
 //! ```
+//! Other processes read it while one works: it says where provisioning is and why it is not further.
 
 use crate::{
     machine::State,
@@ -14,7 +16,27 @@ use zeroize::Zeroizing;
 
 const VERSION: u64 = 1;
 
-pub(crate) fn write(path: &Path, state: &State) -> io::Result<()> {
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where provisioning is.
+    pub state: State,
+    /// The last attempt of what this state does, if it failed.
+    pub failed: Option<Failed>,
+}
+
+/// An attempt that failed. Times are in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Why.
+    pub why: String,
+    /// When.
+    pub at: u64,
+    /// When the next one is made.
+    pub again: u64,
+}
+
+pub(crate) fn write(path: &Path, state: &State, failed: Option<&Failed>) -> io::Result<()> {
     let mut document = match state {
         State::Fresh => json!({"state": "fresh"}),
         State::MakingKey => json!({"state": "making-key"}),
@@ -38,14 +60,22 @@ pub(crate) fn write(path: &Path, state: &State) -> io::Result<()> {
         } => json!({"state": "done", "thing": thing, "certificateId": certificate_id}),
     };
     document["version"] = VERSION.into();
+    if let Some(Failed { why, at, again }) = failed {
+        document["failed"] = json!({"why": why, "at": at, "again": again});
+    }
     let text = Zeroizing::new(document.to_string());
     store::file::write_atomic(path, text.as_bytes(), 0o600)
 }
 
 /// `Fresh` when nothing was ever stored.
-pub(crate) fn read(path: &Path) -> io::Result<State> {
+pub fn read(path: &Path) -> io::Result<Record> {
     let text = match std::fs::read(path) {
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(State::Fresh),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            return Ok(Record {
+                state: State::Fresh,
+                failed: None,
+            });
+        }
         other => Zeroizing::new(other?),
     };
     let document: Value = serde_json::from_slice(&text)?;
@@ -58,7 +88,16 @@ pub(crate) fn read(path: &Path) -> io::Result<State> {
         Some(text) => Ok(text.to_owned()),
         None => Err(fault("something is missing in it")),
     };
-    Ok(match document["state"].as_str().unwrap_or_default() {
+    let failed = document["failed"].as_object().map(|failed| {
+        let time = |name: &str| failed.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let why = failed.get("why").and_then(Value::as_str);
+        Failed {
+            why: why.unwrap_or_default().to_owned(),
+            at: time("at"),
+            again: time("again"),
+        }
+    });
+    let state = match document["state"].as_str().unwrap_or_default() {
         "fresh" => State::Fresh,
         "making-key" => State::MakingKey,
         "requesting" => State::Requesting {
@@ -82,7 +121,8 @@ pub(crate) fn read(path: &Path) -> io::Result<State> {
             certificate_id: needed("certificateId")?,
         },
         _ => return Err(fault("its state is not known")),
-    })
+    };
+    Ok(Record { state, failed })
 }
 
 fn fault(text: &str) -> io::Error {
@@ -98,7 +138,12 @@ mod tests {
     fn every_state_is_read_back_as_it_was_from_a_file_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("provisioning.json");
-        assert_eq!(read(&path).unwrap(), State::Fresh);
+        assert_eq!(read(&path).unwrap().state, State::Fresh);
+        let failed = Failed {
+            why: "no route".into(),
+            at: 1,
+            again: 3,
+        };
         let (key, certificate_id) = (String::from("pkcs11:object=a"), String::from("id"));
         for state in [
             State::Fresh,
@@ -125,8 +170,11 @@ mod tests {
                 certificate_id,
             },
         ] {
-            write(&path, &state).unwrap();
-            assert_eq!(read(&path).unwrap(), state);
+            for failed in [None, Some(failed.clone())] {
+                write(&path, &state, failed.as_ref()).unwrap();
+                let state = state.clone();
+                assert_eq!(read(&path).unwrap(), Record { state, failed });
+            }
         }
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -4,27 +4,15 @@ use crate::{
     Backoff, KeyFrom, Settings,
     machine::{Action, Event, State},
     ports::{Identity, PortError, Ports, Reply},
-    stored,
+    stored::{self, Failed},
     wire::{self, Issued, OwnershipToken, Rejected, WireError},
 };
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{SystemTime, UNIX_EPOCH},
 };
 use thiserror::Error;
-use tokio::sync::watch;
-
-/// What `greengrass-cli provision status` shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The state's name.
-    pub state: &'static str,
-    /// Why the last attempt failed.
-    pub failure: Option<String>,
-    /// How long after that failure the next attempt is made.
-    pub again_after: Option<Duration>,
-}
 
 /// Why provisioning cannot go on at all.
 #[derive(Debug, Error)]
@@ -56,39 +44,22 @@ pub struct Provisioning<P> {
     template: String,
     own_key: bool,
     state: State,
-    status: watch::Sender<Status>,
 }
 
 impl<P: Ports> Provisioning<P> {
     /// Reads the state at `path`, which begins there if there is none.
     pub fn open(path: &Path, settings: &Settings, ports: P) -> Result<Self, ProvisionError> {
-        let state = stored::read(path).map_err(|source| ProvisionError {
+        let record = stored::read(path).map_err(|source| ProvisionError {
             path: path.into(),
             source,
         })?;
-        let status = Status {
-            state: state.name(),
-            failure: None,
-            again_after: None,
-        };
         Ok(Self {
             ports,
             path: path.into(),
             template: settings.template.clone(),
             own_key: settings.key != KeyFrom::Cloud,
-            state,
-            status: watch::Sender::new(status),
+            state: record.state,
         })
-    }
-
-    /// Where it is.
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Follows it.
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.status.subscribe()
     }
 
     /// Works until the device has its identity: for days, if the cloud cannot be reached or refuses.
@@ -107,11 +78,14 @@ impl<P: Ports> Provisioning<P> {
             };
             let wait = backoff.next(self.ports.random());
             log::warn!(state = self.state.name(); "provisioning failed, and is tried again in {} s: {failure}", wait.as_secs());
-            self.status.send_replace(Status {
-                state: self.state.name(),
-                failure: Some(failure.to_string()),
-                again_after: Some(wait),
-            });
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let at = now.unwrap_or_default().as_secs();
+            let failed = Failed {
+                why: failure.to_string(),
+                at,
+                again: at + wait.as_secs(),
+            };
+            self.write(&self.state, Some(&failed))?;
             // A claim's connection is not held for an hour.
             self.ports.disconnect().await;
             tokio::time::sleep(wait).await;
@@ -203,17 +177,16 @@ impl<P: Ports> Provisioning<P> {
     fn happened(&mut self, event: Event) -> Result<(), ProvisionError> {
         let state = self.state.clone().after(event);
         let state = state.expect("each action's events are those its state takes");
-        stored::write(&self.path, &state).map_err(|source| ProvisionError {
-            path: self.path.clone(),
-            source,
-        })?;
+        self.write(&state, None)?;
         log::info!("provisioning: {}", state.name());
-        self.status.send_replace(Status {
-            state: state.name(),
-            failure: None,
-            again_after: None,
-        });
         self.state = state;
         Ok(())
+    }
+
+    fn write(&self, state: &State, failed: Option<&Failed>) -> Result<(), ProvisionError> {
+        stored::write(&self.path, state, failed).map_err(|source| ProvisionError {
+            path: self.path.clone(),
+            source,
+        })
     }
 }

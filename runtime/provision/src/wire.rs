@@ -87,11 +87,6 @@ impl Rejected {
     pub fn is_about_the_token(&self) -> bool {
         self.code.contains("OwnershipToken")
     }
-
-    /// The cloud is busy or broken, which passes by itself.
-    pub fn is_passing(&self) -> bool {
-        self.status == 429 || self.status >= 500
-    }
 }
 
 /// An answer that cannot be read.
@@ -202,8 +197,8 @@ mod tests {
         let denied = rejected(
             br#"{"statusCode":403,"errorCode":"AccessDenied","errorMessage":"hook said no"}"#,
         );
-        assert!(!denied.is_passing() && !denied.is_about_the_token());
-        assert!(rejected(br#"{"statusCode":429,"errorCode":"Throttled"}"#).is_passing());
+        assert!(!denied.is_about_the_token());
+        assert_eq!(denied.to_string(), "403 AccessDenied: hook said no");
         assert!(
             rejected(br#"{"statusCode":400,"errorCode":"InvalidCertificateOwnershipToken"}"#)
                 .is_about_the_token()

@@ -236,29 +236,23 @@ async fn a_refusal_is_asked_again_for_days_and_its_reason_is_shown() {
         code: "AccessDenied".into(),
         message: "the hook does not know this serial number".into(),
     };
-    device.0.lock().unwrap().refusals = vec![denied; 60].into();
+    device.0.lock().unwrap().refusals = vec![denied; 100].into();
     let began = tokio::time::Instant::now();
     let mut provisioning = open(&path, true, &device);
-    let mut status = provisioning.status();
-    let watcher = tokio::spawn(async move {
-        let failed = status
-            .wait_for(|s| s.failure.is_some())
-            .await
-            .unwrap()
-            .clone();
-        assert_eq!(failed.state, "registering");
-        assert!(
-            failed
-                .failure
-                .unwrap()
-                .contains("does not know this serial")
-        );
-        assert!(failed.again_after.is_some());
-    });
+    // After a day the file still says why, and when it is tried again.
+    let day = Duration::from_secs(24 * 3600);
+    let stopped = tokio::time::timeout(day, provisioning.run()).await;
+    assert!(stopped.is_err());
+    let record = provision::read(&path).unwrap();
+    assert!(matches!(record.state, State::Registering { .. }));
+    let failed = record.failed.unwrap();
+    assert!(failed.why.contains("does not know this serial"));
+    assert!((failed.at + 1800..=failed.at + 3600).contains(&failed.again));
     provisioning.run().await.unwrap();
-    watcher.await.unwrap();
     assert!(began.elapsed() > Duration::from_secs(2 * 24 * 3600));
-    assert!(matches!(provisioning.state(), State::Done { thing, .. } if thing == "thing-42"));
+    let record = provision::read(&path).unwrap();
+    assert!(matches!(record.state, State::Done { thing, .. } if thing == "thing-42"));
+    assert_eq!(record.failed, None);
     assert_provisioned(&device, true);
     assert_eq!(device.0.lock().unwrap().certificates, 1);
 }

@@ -7,16 +7,17 @@
 //! | SUBSCRIBE | `iot:Subscribe` | `topicfilter/<filter>` |
 //! | a message on its way to the client | `iot:Receive` | `topic/<topic>` |
 
+use super::port::Link;
 use crate::{
     iot::{
         policy::{self, Document, Facts},
-        registry::{Principal, Registry},
+        registry::{Principal, Registry, arrivals},
     },
     state::Account,
 };
 use async_trait::async_trait;
 use mqtt::{
-    Identity, Policy, QoS,
+    Certificate, Identity, Policy, QoS,
     policy::{ConnectRefusal, ConnectRequest},
 };
 use openssl::{nid::Nid, x509::X509NameRef};
@@ -24,24 +25,44 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Topics that only this program publishes to.
-const OURS: &[&str] = &["$aws/events/", "$SYS/"];
+pub const OURS: &[&str] = &["$aws/events/", "$SYS/"];
 
 /// Decides by the registry.
 pub struct Access {
     registry: Registry,
     account: Account,
+    link: Link,
     revision: watch::Receiver<u32>,
 }
 
 impl Access {
     /// Over the account's registry.
-    pub fn new(registry: Registry, account: Account) -> Self {
+    pub fn new(registry: Registry, account: Account, link: Link) -> Self {
         let revision = registry.revision();
         Self {
             registry,
             account,
+            link,
             revision,
         }
+    }
+
+    /// A certificate that is not known: its authority may want it registered.
+    async fn arrived(&self, certificate: &Certificate) -> Option<Arc<Principal>> {
+        let der = certificate.x509().to_der().ok()?;
+        let news = match arrivals::arrive(&self.registry, &self.account, &der).await {
+            Ok(news) => news?,
+            Err(error) => {
+                log::error!("registering a certificate at its first connection: {error}");
+                return None;
+            }
+        };
+        self.link.send_all([news]).await;
+        self.registry
+            .load(&certificate.fingerprint)
+            .await
+            .ok()
+            .flatten()
     }
 
     fn principal(&self, who: &Identity) -> Option<Arc<Principal>> {
@@ -85,7 +106,10 @@ impl Access {
 }
 
 /// The policies that count for a client: the certificate's, and those of the groups of its thing.
-fn documents<'a>(principal: &'a Principal, client_id: &str) -> impl Iterator<Item = &'a Document> {
+pub fn documents<'a>(
+    principal: &'a Principal,
+    client_id: &str,
+) -> impl Iterator<Item = &'a Document> {
     let thing = principal.thing(client_id).map(|(_, thing)| thing);
     let of_groups = thing.into_iter().flat_map(|thing| &thing.policies);
     principal.policies.iter().chain(of_groups).map(Arc::as_ref)
@@ -161,10 +185,13 @@ impl Policy for Access {
         };
         let principal = match self.registry.load(&certificate.fingerprint).await {
             Ok(Some(principal)) => principal,
-            Ok(None) => {
-                log::info!(client = who.client_id.as_ref() as &str, certificate = certificate.fingerprint.as_str(); "refused: the certificate is not registered");
-                return Err(ConnectRefusal::NotAuthorized);
-            }
+            Ok(None) => match self.arrived(certificate).await {
+                Some(principal) => principal,
+                None => {
+                    log::info!(client = who.client_id.as_ref() as &str, certificate = certificate.fingerprint.as_str(); "refused: the certificate is not registered");
+                    return Err(ConnectRefusal::NotAuthorized);
+                }
+            },
             Err(error) => {
                 log::error!("looking for a certificate: {error}");
                 return Err(ConnectRefusal::Busy);

@@ -39,14 +39,7 @@ pub async fn answer(
     }
     let facts = access::facts(&device.principal, &identity);
     let arn = state.account.arn("iot", &format!("rolealias/{alias}"));
-    let thing = device.principal.thing(&identity.client_id);
-    let of_groups = thing.iter().flat_map(|(_, thing)| &thing.policies);
-    let documents = device
-        .principal
-        .policies
-        .iter()
-        .chain(of_groups)
-        .map(Arc::as_ref);
+    let documents = access::documents(&device.principal, &identity.client_id);
     if !policy::allows(documents, "iot:AssumeRoleWithCertificate", &arn, &facts) {
         return Ok(refused(
             StatusCode::FORBIDDEN,

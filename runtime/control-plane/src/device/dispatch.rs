@@ -55,6 +55,7 @@ impl Devices for Outlet {
 pub async fn run(
     engine: Engine,
     state: Arc<State>,
+    claim_uses: Option<u32>,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()>, SubscribeError> {
     let filters: Vec<&str> = [
@@ -72,7 +73,7 @@ pub async fn run(
         let lanes: Vec<mpsc::Sender<Delivery>> = (0..LANES)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(LANE);
-                tasks.spawn(lane(receiver, Arc::clone(&state)));
+                tasks.spawn(lane(receiver, Arc::clone(&state), claim_uses));
                 sender
             })
             .collect();
@@ -95,7 +96,7 @@ fn owner(topic: &str) -> &str {
     rest.split('/').next().unwrap_or(rest)
 }
 
-async fn lane(mut requests: mpsc::Receiver<Delivery>, state: Arc<State>) {
+async fn lane(mut requests: mpsc::Receiver<Delivery>, state: Arc<State>, claim_uses: Option<u32>) {
     while let Some(delivery) = requests.recv().await {
         let sender = Sender {
             client_id: delivery
@@ -109,16 +110,22 @@ async fn lane(mut requests: mpsc::Receiver<Delivery>, state: Arc<State>) {
                 .and_then(|who| Some(who.certificate.as_ref()?.fingerprint.clone())),
         };
         let (topic, payload) = (&delivery.message.topic, &delivery.message.payload);
-        let answers = answer(&state, &sender, topic, payload).await;
+        let answers = answer(&state, &sender, claim_uses, topic, payload).await;
         state.link.send_all(answers).await;
         delivery.ack();
     }
 }
 
-async fn answer(state: &Arc<State>, sender: &Sender, topic: &str, payload: &[u8]) -> Vec<Outgoing> {
+async fn answer(
+    state: &Arc<State>,
+    sender: &Sender,
+    claim_uses: Option<u32>,
+    topic: &str,
+    payload: &[u8],
+) -> Vec<Outgoing> {
     if topic.starts_with("$aws/certificates/") || topic.starts_with("$aws/provisioning-templates/")
     {
-        return super::provisioning::handle(state, sender, topic, payload).await;
+        return super::provisioning::handle(state, sender, claim_uses, topic, payload).await;
     }
     let kind = topic.splitn(4, '/').nth(3).unwrap_or_default();
     if kind.starts_with("shadow/") {

@@ -20,6 +20,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The largest message that AWS IoT takes, and what a packet has around it.
 const MAX_PACKET: u32 = 128 * 1024 + 4096;
 
+/// How often claims are looked at; what one that has run out asks for is refused at once.
+const CLAIMS: Duration = Duration::from_secs(10);
+
 /// MQTT 5's reason code for a certificate that is no longer good.
 const NOT_AUTHORIZED: u8 = 0x87;
 
@@ -32,6 +35,8 @@ pub struct Listen {
     pub https: SocketAddr,
     /// Connections in all.
     pub connections: usize,
+    /// Certificates that one claim may ask for; as many as it likes without.
+    pub claim_uses: Option<u32>,
 }
 
 /// Everything that serves devices.
@@ -79,7 +84,11 @@ impl Host {
             tokio::task::spawn_blocking(move || Store::open(&file, store::Options::default()))
                 .await?
                 .context("opening the sessions of devices")?;
-        let access = Access::new(state.registry.clone(), state.account.clone());
+        let access = Access::new(
+            state.registry.clone(),
+            state.account.clone(),
+            state.link.clone(),
+        );
         let options = Options {
             max_packet_size: MAX_PACKET,
             max_sessions: listen.connections.saturating_mul(2),
@@ -90,7 +99,16 @@ impl Host {
         state.link.set(outlet);
         let _ = state.engine.set(engine.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(dispatch::run(engine.clone(), Arc::clone(state), stop.clone()).await?);
+        tasks.spawn(
+            dispatch::run(
+                engine.clone(),
+                Arc::clone(state),
+                listen.claim_uses,
+                stop.clone(),
+            )
+            .await?,
+        );
+        tasks.spawn(end_claims(engine.clone(), Arc::clone(state), stop.clone()));
         tasks.spawn(presence::run(
             engine.clone(),
             state.link.clone(),
@@ -147,6 +165,22 @@ impl Host {
     }
 }
 
+/// Ends connections of claims that have run out.
+async fn end_claims(engine: Engine, state: Arc<State>, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(CLAIMS))
+        .await
+        .is_some()
+    {
+        let over = |who: &mqtt::Identity| {
+            let loaded = who.certificate.as_ref();
+            let loaded = loaded.and_then(|own| state.registry.loaded(&own.fingerprint));
+            loaded.is_some_and(|principal| principal.claim.is_some() && !principal.active())
+        };
+        engine.disconnect_where(over, NOT_AUTHORIZED);
+    }
+}
+
 /// Ends connections whose certificate was revoked, deactivated or deleted, at once.
 async fn cut_off(engine: Engine, state: Arc<State>, stop: CancellationToken) {
     use tokio::sync::broadcast::error::RecvError;
@@ -161,6 +195,11 @@ async fn cut_off(engine: Engine, state: Arc<State>, stop: CancellationToken) {
             Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
+        // The event may be older than what is known: it was activated again, and whoever is connected came after that.
+        let known = state.registry.loaded(&certificate);
+        if known.is_some_and(|principal| principal.active()) {
+            continue;
+        }
         let held = |who: &mqtt::Identity| {
             who.certificate
                 .as_ref()

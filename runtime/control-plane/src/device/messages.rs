@@ -131,8 +131,7 @@ async fn publish(context: Context, input: PublishInput) -> Result<Empty, ApiErro
         let text = STANDARD
             .decode(user)
             .map_err(|_| ApiError::invalid("userProperties is not base64"))?;
-        let list: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&text)
-            .map_err(|_| {
+        let list = user_properties(&text).ok_or_else(|| {
             ApiError::invalid("userProperties must be a list of objects with one member each")
         })?;
         for (name, value) in list.into_iter().flatten() {
@@ -160,6 +159,14 @@ async fn publish(context: Context, input: PublishInput) -> Result<Empty, ApiErro
     Ok(Empty {})
 }
 
+/// A list; tools that take it as text send it as a JSON string with the list in it.
+fn user_properties(text: &[u8]) -> Option<Vec<serde_json::Map<String, serde_json::Value>>> {
+    match serde_json::from_slice(text).ok()? {
+        serde_json::Value::String(inner) => serde_json::from_str(&inner).ok(),
+        list => serde_json::from_value(list).ok(),
+    }
+}
+
 fn message(
     topic: &str,
     payload: Bytes,
@@ -182,7 +189,8 @@ fn message(
             "The payload may have at most {MAX_PAYLOAD} bytes"
         )));
     }
-    if topic.starts_with("$aws/events/") || topic.len() > 256 {
+    let ours = access::OURS.iter().any(|own| topic.starts_with(own));
+    if ours || topic.len() > 256 {
         return Err(ApiError::invalid(format!(
             "'{topic}' is no topic to publish to"
         )));
@@ -220,8 +228,12 @@ pub async fn by_device(
 ) -> Result<Response<Body>, ApiError> {
     let facts = access::facts(&device.principal, &device.identity);
     let resource = state.account.arn("iot", &format!("topic/{topic}"));
-    let documents = device.principal.policies.iter().map(Arc::as_ref);
-    if !policy::allows(documents, "iot:Publish", &resource, &facts) {
+    let retain = call.query("retain").is_some_and(|retain| retain == "true");
+    let may = |action| {
+        let documents = access::documents(&device.principal, &device.identity.client_id);
+        policy::allows(documents, action, &resource, &facts)
+    };
+    if !may("iot:Publish") || (retain && !may("iot:RetainPublish")) {
         return Ok(refused(
             StatusCode::FORBIDDEN,
             "ForbiddenException",
@@ -239,7 +251,7 @@ pub async fn by_device(
         topic,
         call.body.clone(),
         qos,
-        false,
+        retain,
         Properties::default(),
         None,
     )?;

@@ -10,7 +10,7 @@
 //! messages      the operations of iot-data about messages and connections
 //! ```
 
-mod access;
+pub mod access;
 mod credentials;
 mod dispatch;
 mod hook;

@@ -63,22 +63,47 @@ pub async fn run(engine: Engine, link: Link, stop: CancellationToken) {
             }
             Event::Subscribed { identity, filters } => {
                 let topics: Vec<&str> = filters.iter().map(|(filter, _)| &**filter).collect();
-                subscription("subscribed", &identity, &topics, now)
+                subscription(
+                    "subscribed",
+                    &identity,
+                    session_of(&sessions, &identity),
+                    &topics,
+                    now,
+                )
             }
             Event::Unsubscribed { identity, filters } => {
                 let topics: Vec<&str> = filters.iter().map(|filter| &**filter).collect();
-                subscription("unsubscribed", &identity, &topics, now)
+                subscription(
+                    "unsubscribed",
+                    &identity,
+                    session_of(&sessions, &identity),
+                    &topics,
+                    now,
+                )
             }
         };
         link.send_all([message]).await;
     }
 }
 
-fn subscription(what: &str, identity: &Identity, topics: &[&str], now: i64) -> Outgoing {
+fn session_of<'a>(sessions: &'a HashMap<String, (u64, String)>, identity: &Identity) -> &'a str {
+    sessions
+        .get(&*identity.client_id)
+        .map_or("", |(_, session)| session)
+}
+
+fn subscription(
+    what: &str,
+    identity: &Identity,
+    session: &str,
+    topics: &[&str],
+    now: i64,
+) -> Outgoing {
     let message = json!({
         "clientId": &*identity.client_id,
         "timestamp": now,
         "eventType": what,
+        "sessionIdentifier": session,
         "principalIdentifier": principal(identity),
         "topics": topics,
     });

@@ -37,7 +37,8 @@ const TOKEN: Duration = Duration::from_secs(3600);
 /// Certificates that were made and wait to be registered.
 pub const SCHEMA: Schema = Schema {
     name: "iot_provisioning",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE iot_pending (
             certificate TEXT PRIMARY KEY NOT NULL REFERENCES iot_certificate (id) ON DELETE CASCADE,
             token TEXT NOT NULL UNIQUE,
@@ -47,7 +48,14 @@ pub const SCHEMA: Schema = Schema {
             configuration TEXT
         ) WITHOUT ROWID, STRICT;
         CREATE INDEX iot_pending_expires ON iot_pending (expires);
-    "],
+    ",
+        "
+        CREATE TABLE iot_claim_use (
+            claim TEXT PRIMARY KEY NOT NULL REFERENCES iot_certificate (id) ON DELETE CASCADE,
+            uses INTEGER NOT NULL
+        ) WITHOUT ROWID, STRICT;
+    ",
+    ],
 };
 
 /// A refusal as devices get it.
@@ -78,6 +86,7 @@ impl From<ApiError> for Refused {
                 let code = match refusal.status {
                     StatusCode::NOT_FOUND => "ResourceNotFound",
                     StatusCode::CONFLICT => "ResourceConflict",
+                    StatusCode::TOO_MANY_REQUESTS => "LimitExceeded",
                     _ => "InvalidParameters",
                 };
                 refused(status, code, refusal.message)
@@ -93,27 +102,81 @@ impl From<store::StoreError> for Refused {
     }
 }
 
+fn is_request(levels: &[&str]) -> bool {
+    matches!(
+        levels,
+        ["$aws", "certificates", "create" | "create-from-csr", "json"]
+            | ["$aws", "provisioning-templates", _, "provision", "json"]
+    )
+}
+
+async fn act(
+    state: &Arc<State>,
+    sender: &Sender,
+    claim_uses: Option<u32>,
+    levels: &[&str],
+    payload: &[u8],
+) -> Result<Value, Refused> {
+    let claim = Claim::of(state, sender, claim_uses).await?;
+    match levels {
+        [_, _, "create", _] => create(state, &claim).await,
+        [_, _, "create-from-csr", _] => from_csr(state, &claim, payload).await,
+        [_, _, template, ..] => register(state, sender, &claim, template, payload).await,
+        _ => Err(refused(404, "ResourceNotFound", "There is nothing here")),
+    }
+}
+
+/// Who asks: a claim, or a certificate that may do more.
+struct Claim {
+    certificate: String,
+    /// Certificates that it may ask for in all.
+    uses: Option<u32>,
+}
+
+impl Claim {
+    /// A claim that has run out may still have a connection.
+    async fn of(state: &State, sender: &Sender, uses: Option<u32>) -> Result<Self, Refused> {
+        let denied = |why| refused(403, "AccessDenied", why);
+        let Some(certificate) = &sender.certificate else {
+            return Err(denied("A certificate is needed"));
+        };
+        match state.registry.load(certificate).await? {
+            Some(principal) if principal.active() => Ok(Self {
+                certificate: certificate.clone(),
+                uses,
+            }),
+            _ => Err(denied("The claim has run out, or is not active")),
+        }
+    }
+
+    /// Counts one certificate more.
+    fn count(t: &Transaction<'_>, claim: &str, uses: Option<u32>) -> Result<(), ApiError> {
+        let sql = "INSERT INTO iot_claim_use (claim, uses) VALUES (?1, 1) ON CONFLICT (claim) DO UPDATE SET uses = uses + 1 RETURNING uses";
+        let used: i64 = t.query_row(sql, [claim], |row| row.get(0))?;
+        match uses {
+            Some(most) if used > i64::from(most) => Err(ApiError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "LimitExceeded",
+                format!("This claim was used for {most} certificates, and may be for no more"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Answers a request; nothing for a topic that is none.
 pub async fn handle(
     state: &Arc<State>,
     sender: &Sender,
+    claim_uses: Option<u32>,
     topic: &str,
     payload: &[u8],
 ) -> Vec<Outgoing> {
-    let answer = match topic.split('/').collect::<Vec<_>>().as_slice() {
-        ["$aws", "certificates", "create", "json"] => create(state, sender).await,
-        ["$aws", "certificates", "create-from-csr", "json"] => {
-            from_csr(state, sender, payload).await
-        }
-        [
-            "$aws",
-            "provisioning-templates",
-            template,
-            "provision",
-            "json",
-        ] => register(state, sender, template, payload).await,
-        _ => return Vec::new(),
-    };
+    let levels: Vec<&str> = topic.split('/').collect();
+    if !is_request(&levels) {
+        return Vec::new();
+    }
+    let answer = act(state, sender, claim_uses, &levels, payload).await;
     let (suffix, message) = match answer {
         Ok(message) => ("accepted", message),
         Err(refused) => {
@@ -125,19 +188,12 @@ pub async fn handle(
     vec![Outgoing::json(format!("{topic}/{suffix}"), &message)]
 }
 
-fn claim(sender: &Sender) -> Result<String, Refused> {
-    sender
-        .certificate
-        .clone()
-        .ok_or_else(|| refused(401, "Unauthorized", "A certificate is needed"))
-}
-
-async fn create(state: &Arc<State>, sender: &Sender) -> Result<Value, Refused> {
+async fn create(state: &Arc<State>, claim: &Claim) -> Result<Value, Refused> {
     let made = certificates::make(&state.pki)?;
     let Some(key) = made.key.clone() else {
         return Err(ApiError::internal("a certificate was made without its key").into());
     };
-    let mut answer = keep(state, sender, made).await?;
+    let mut answer = keep(state, claim, made).await?;
     answer["privateKey"] = key.private_key.reveal().into();
     Ok(answer)
 }
@@ -148,11 +204,11 @@ struct FromCsr {
     certificate_signing_request: String,
 }
 
-async fn from_csr(state: &Arc<State>, sender: &Sender, payload: &[u8]) -> Result<Value, Refused> {
+async fn from_csr(state: &Arc<State>, claim: &Claim, payload: &[u8]) -> Result<Value, Refused> {
     let request: FromCsr = read(payload, "InvalidPayload")?;
     let made = certificates::sign(&state.pki, &request.certificate_signing_request)
         .map_err(|error| refused(400, "InvalidCertificateSigningRequest", error.to_string()))?;
-    keep(state, sender, made).await
+    keep(state, claim, made).await
 }
 
 fn read<T: for<'de> Deserialize<'de>>(payload: &[u8], code: &'static str) -> Result<T, Refused> {
@@ -163,10 +219,10 @@ fn read<T: for<'de> Deserialize<'de>>(payload: &[u8], code: &'static str) -> Res
 /// Keeps a certificate as pending, and makes the token with which it is registered.
 async fn keep(
     state: &Arc<State>,
-    sender: &Sender,
+    claim: &Claim,
     made: certificates::Made,
 ) -> Result<Value, Refused> {
-    let claim = claim(sender)?;
+    let (by, uses) = (claim.certificate.clone(), claim.uses);
     let parsed = x509::parse(&made.pem).map_err(ApiError::internal)?;
     let mut bytes = [0; 64];
     openssl::rand::rand_bytes(&mut bytes).map_err(ApiError::from)?;
@@ -179,9 +235,10 @@ async fn keep(
         .database
         .write(move |t| {
             clear(t, now)?;
+            Claim::count(t, &by, uses)?;
             certificates::keep(t, &arn, &parsed, "PENDING_ACTIVATION", "DEFAULT", None)?;
             let sql = "INSERT INTO iot_pending (certificate, token, claim, expires) VALUES (?1, ?2, ?3, ?4)";
-            t.execute(sql, (&parsed.id, hash, claim, now.plus(TOKEN)))?;
+            t.execute(sql, (&parsed.id, hash, by, now.plus(TOKEN)))?;
             Ok::<_, ApiError>(())
         })
         .await?;
@@ -200,10 +257,12 @@ fn hashed(token: &str) -> String {
         .collect()
 }
 
-/// Removes certificates whose tokens have run out unused.
+/// Removes certificates whose tokens have run out unused, unless an operator has taken to one.
 fn clear(t: &Transaction<'_>, now: Timestamp) -> Result<(), ApiError> {
     t.execute(
-        "DELETE FROM iot_certificate WHERE status = 'PENDING_ACTIVATION' AND id IN (SELECT certificate FROM iot_pending WHERE expires < ?1 AND thing IS NULL)",
+        "DELETE FROM iot_certificate WHERE status = 'PENDING_ACTIVATION' AND id IN (SELECT certificate FROM iot_pending WHERE expires < ?1 AND thing IS NULL)
+         AND NOT EXISTS (SELECT 1 FROM iot_certificate_policy p WHERE p.certificate = iot_certificate.id)
+         AND NOT EXISTS (SELECT 1 FROM iot_thing_principal p WHERE p.certificate = iot_certificate.id)",
         [now],
     )?;
     t.execute("DELETE FROM iot_pending WHERE expires < ?1", [now])?;
@@ -228,10 +287,11 @@ struct Pending {
 async fn register(
     state: &Arc<State>,
     sender: &Sender,
+    claim: &Claim,
     name: &str,
     payload: &[u8],
 ) -> Result<Value, Refused> {
-    let claim = claim(sender)?;
+    let claim = claim.certificate.clone();
     let request: Register = read(payload, "InvalidParameters")?;
     let hash = hashed(&request.certificate_ownership_token);
     let (wanted, key, now) = (name.to_owned(), hash.clone(), Timestamp::now());

@@ -4,10 +4,11 @@
 use super::{
     ApiError, Caller, Context, Info, Members, Protocol, Service, Timestamp,
     reply::{self, Body, NO_SERVICE, REQUEST_ID},
-    service::Operation,
+    service::{Operation, Output},
     sigv4::{Claim, SignatureError, payload_hash},
 };
 use crate::{
+    console::Console,
     s3,
     state::{State, keys},
 };
@@ -38,6 +39,7 @@ pub struct Api {
     state: Arc<State>,
     services: Vec<Service>,
     s3: Option<s3::Front>,
+    console: Option<Arc<Console>>,
 }
 
 impl std::fmt::Debug for Api {
@@ -121,6 +123,48 @@ impl Api {
             state,
             services,
             s3: None,
+            console: None,
+        }
+    }
+
+    /// The same, and the console beside it.
+    #[must_use]
+    pub fn with_console(mut self, console: Arc<Console>) -> Self {
+        self.console = Some(console);
+        self
+    }
+
+    /// Runs an operation for a caller within this program, for example a page of the console. Members of the input have
+    /// their wire names, wherever they are on the wire.
+    pub async fn call(
+        &self,
+        service: &str,
+        operation: &str,
+        input: &serde_json::Value,
+        caller: Caller,
+    ) -> Result<serde_json::Value, ApiError> {
+        let found = self.services.iter().find(|s| s.name == service);
+        let found = found.and_then(|s| Some((s, s.named(operation)?)));
+        let (service, operation) = found.ok_or_else(|| {
+            unknown_operation(format!(
+                "greengrass-cloud does not serve the operation '{operation}' of '{service}'"
+            ))
+        })?;
+        let context = Context::new(
+            Arc::clone(&self.state),
+            Info {
+                id: uuid::Uuid::new_v4().to_string(),
+                operation: operation.name(),
+                prefix: service.prefix,
+                caller,
+                body: Bytes::new(),
+                headers: http::HeaderMap::new(),
+            },
+        );
+        let members = Members::json(input.to_string().as_bytes())?;
+        match operation.run(context, members).await? {
+            Output::Value(value) => Ok(value),
+            Output::Payload(payload) => Ok(serde_json::from_slice(&payload.body)?),
         }
     }
 
@@ -128,6 +172,14 @@ impl Api {
     pub async fn handle(&self, request: Request<Incoming>, peer: &str) -> Response<Body> {
         let mut trace = Trace::begin(&request);
         let id = trace.id.clone();
+        if let Some(console) = &self.console
+            && Console::owns(request.uri().path())
+        {
+            "console".clone_into(&mut trace.service);
+            let (response, who) = console.handle(request, peer).await;
+            trace.caller = who;
+            return trace.end(response, peer);
+        }
         let (parts, body) = request.into_parts();
         let response = self.answer(parts, body, &id, &mut trace).await;
         trace.end(response, peer)

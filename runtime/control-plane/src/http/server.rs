@@ -1,6 +1,7 @@
 //! A hyper server on one listener: limits, TLS when asked, and an orderly end.
 
 use super::{Api, Body};
+use crate::console::Encrypted;
 use anyhow::Result;
 use arc_swap::ArcSwap;
 use http::{Request, Response};
@@ -55,7 +56,9 @@ pub async fn serve(
         let (tls, api, shutdown) = (tls.clone(), Arc::clone(&api), shutdown.clone());
         tracker.spawn(async move {
             let _place = place;
-            let handle = move |request: Request<Incoming>| {
+            let encrypted = Encrypted(tls.is_some());
+            let handle = move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(encrypted);
                 let (api, peer) = (Arc::clone(&api), peer.clone());
                 async move { api.handle(request, &peer).await }
             };

@@ -15,6 +15,7 @@ mod access;
 mod checksum;
 mod conditions;
 mod front;
+mod keep;
 mod link;
 mod listing;
 mod names;
@@ -25,6 +26,7 @@ mod table;
 mod uploads;
 
 pub use front::{Front, Proof};
+pub use keep::{discard, keep};
 pub use link::link;
 pub use objects::{Objects, Stored};
 pub use table::{Object, find_object};

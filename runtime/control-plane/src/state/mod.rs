@@ -42,6 +42,7 @@ pub const SCHEMAS: &[Schema] = &[
     crate::iot::jobs::SCHEMA,
     crate::iot::shadow::SCHEMA,
     crate::device::provisioning::SCHEMA,
+    crate::greengrassv2::SCHEMA,
     crate::s3::SCHEMA,
     crate::secretsmanager::SCHEMA,
 ];

@@ -188,6 +188,24 @@ pub async fn signs_in(
     Ok(tokio::task::spawn_blocking(check).await.unwrap_or(false))
 }
 
+/// What a session of the console depends on: changes when the user's password does; `None` when the user may not sign in.
+pub async fn console_standing(
+    database: &Database,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
+    let name = name.to_owned();
+    let kept: Option<Option<String>> = database
+        .read(move |t| {
+            let sql = "SELECT password FROM account_user WHERE name = ?1";
+            let kept = t.prepare_cached(sql)?.query_row([name], |row| row.get(0));
+            Ok::<_, StoreError>(kept.optional()?)
+        })
+        .await?;
+    // The digest of the hash: what is kept with sessions should be of no use to guess with.
+    let digest = |kept: String| crate::http::sigv4::payload_hash(kept.as_bytes());
+    Ok(kept.flatten().map(digest))
+}
+
 /// `AKIA` and 16 characters of base32.
 pub fn identifier(prefix: &str) -> Result<String, ErrorStack> {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";

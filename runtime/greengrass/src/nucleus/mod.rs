@@ -3,16 +3,20 @@
 //! ```text
 //! IPC ── ports ──> components ──> supervisor ──> launcher
 //!  │               deployments ─> deploy ──┘ (apply, bootstrap)
-//!  └ handles (listeners, validators) <────┘ (ask before an update)
+//!  ├ handles (listeners, validators) <────┘ (ask before an update)
+//!  └ cloud ──────> link ── MQTT ──> AWS IoT or greengrass-cloud
+//! components ── HTTP ──> credentials ── HTTPS ──┘
 //! ```
 
 mod access;
+mod cloud;
 mod components;
 mod deployments;
 mod identity;
 mod listeners;
 mod metrics;
 mod options;
+mod provisioning;
 mod runtime;
 
 pub use options::Options;
@@ -51,7 +55,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Exit> {
     folders(&options.root)?;
-    let (database, configuration) = open_state(options).await?;
+    let provisioning = provisioning::Wanted::read(options)?;
+    let (database, configuration) = open_state(options, &provisioning).await?;
     apply_logging(logs, &configuration);
     let thing_name = text(&configuration, &["system", "thingName"]);
     if let Some(name) = &thing_name {
@@ -63,13 +68,21 @@ pub async fn run(
     let updates = ipc::UpdateListeners::default();
     let validators = ipc::ConfigurationValidators::default();
 
+    let (link, linking) = ::cloud::Link::new(
+        configuration.clone(),
+        ::cloud::Options {
+            spool: options.root.join("spool/messages.db"),
+        },
+    );
+    let credentials = ::cloud::Credentials::open(configuration.clone(), &link).await;
+
     let release = CancellationToken::new();
     // Components are told the path that fits a socket's address, however deep the root folder lies.
     let told = ipc::socket::address(&socket)?;
     let set_up = {
         let (options, configuration) = (options.clone(), configuration.clone());
-        let thing_name = thing_name.clone();
-        Arc::new(move || options.supervisor(&configuration, told.clone(), thing_name.clone()))
+        let credentials = credentials.clone();
+        Arc::new(move || options.supervisor(&configuration, told.clone(), credentials.uri()))
     };
     let (supervisor, supervise) = Supervisor::open(
         set_up(),
@@ -109,6 +122,7 @@ pub async fn run(
             components: Arc::new(components.clone()),
             deployments: Arc::new(deployments::Local(deployments.clone())),
             metrics: Arc::new(metrics),
+            cloud: Arc::new(cloud::Broker(link)),
             configuration: configuration.clone(),
             pubsub,
             updates,
@@ -117,9 +131,16 @@ pub async fn run(
     )?;
     let address = server.address().to_owned();
 
+    let access = cloud::Components {
+        supervisor: supervisor.clone(),
+        rights: server.rights(),
+    };
     let (stop_ipc, stop_deploying) = (CancellationToken::new(), CancellationToken::new());
+    let stop_cloud = CancellationToken::new();
     let supervising = tokio::spawn(supervise.run());
     let serving = tokio::spawn(server.run(stop_ipc.clone()));
+    let linking = tokio::spawn(linking.run(stop_cloud.clone()));
+    let exchanging = tokio::spawn(credentials.run(Arc::new(access), stop_cloud.clone()));
     // Before readiness is told, where it can be: the command line is the first to connect.
     let publishing = match callers.publish(&options.root, &address) {
         Ok(()) => None,
@@ -134,6 +155,12 @@ pub async fn run(
         logs.clone(),
         configuration.clone(),
         stop_ipc.clone(),
+    ));
+    let provisioning = tokio::spawn(provisioning.run(
+        configuration.clone(),
+        components.clone(),
+        logs.clone(),
+        stop_deploying.clone(),
     ));
     log::info!("IPC is ready at {}", address.display());
     let ready = writeln!(
@@ -160,6 +187,7 @@ pub async fn run(
     };
     stop_deploying.cancel();
     wait("the deployment task", deploying).await;
+    wait("provisioning", provisioning).await;
     if options.keep_components {
         release.cancel();
     } else {
@@ -169,6 +197,10 @@ pub async fn run(
     // IPC last: components may speak until the last of them has stopped.
     stop_ipc.cancel();
     wait("IPC", serving).await;
+    // What components said last is still to be sent, or kept.
+    stop_cloud.cancel();
+    wait("the cloud link", linking).await;
+    wait("the credentials endpoint", exchanging).await;
     wait("the log settings", logging).await;
     if let Some(publishing) = publishing {
         wait("the command line's token", publishing).await;
@@ -244,7 +276,10 @@ fn folders(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open_state(options: &Options) -> anyhow::Result<(Database, Configuration)> {
+async fn open_state(
+    options: &Options,
+    provisioning: &provisioning::Wanted,
+) -> anyhow::Result<(Database, Configuration)> {
     let path = options.root.join("state.db");
     let schemas = [
         Configuration::SCHEMA,
@@ -265,7 +300,7 @@ async fn open_state(options: &Options) -> anyhow::Result<(Database, Configuratio
         .await
         .context("cannot read the configuration")?;
     configuration
-        .commit(options.given(&configuration))
+        .commit(provisioning.given(options, &configuration))
         .await
         .context("cannot apply the configuration files")?;
     Ok((database, configuration))

@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 use supervisor::DefaultUser;
 
 /// Components that are part of the runtime: they satisfy dependencies and take configuration, and need no recipe.
-const PROVIDED: [(&str, &str); 4] = [
+const PROVIDED: [(&str, &str); 5] = [
     // The version whose recipes, SDKs and features this runtime answers for; what GGC_VERSION says.
     ("aws.greengrass.Nucleus", GREENGRASS_VERSION),
     ("aws.greengrass.NucleusLite", "2.6.0"),
     ("aws.greengrass.Cli", GREENGRASS_VERSION),
     ("aws.greengrass.FleetStatusService", GREENGRASS_VERSION),
+    ("aws.greengrass.TokenExchangeService", "2.0.3"),
 ];
 const GREENGRASS_VERSION: &str = "2.18.0";
 
@@ -35,11 +36,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// The operations that bring the read-only configuration into the tree.
-    pub fn given(&self, configuration: &Configuration) -> Vec<Operation> {
+    /// The operations that bring the read-only configuration into the tree. `identity` is what provisioning has left;
+    /// files that name one go before it. A device that `awaits` provisioning has no name yet.
+    pub fn given(
+        &self,
+        configuration: &Configuration,
+        identity: Option<&Value>,
+        awaits: bool,
+    ) -> Vec<Operation> {
         let mut operations: Vec<_> = self
             .documents
             .iter()
+            .chain(identity)
             .map(|document| Operation::Merge {
                 path: Vec::new(),
                 value: document.clone(),
@@ -58,8 +66,9 @@ impl Options {
         let named = self
             .documents
             .iter()
+            .chain(identity)
             .any(|d| d.pointer("/system/thingName").is_some());
-        if !named && text(configuration, &["system", "thingName"]).is_none() {
+        if !named && !awaits && text(configuration, &["system", "thingName"]).is_none() {
             operations.push(merged(&["system", "thingName"], json!(self.thing_name)));
         }
         operations
@@ -70,7 +79,7 @@ impl Options {
         &self,
         configuration: &Configuration,
         socket: PathBuf,
-        thing_name: Option<String>,
+        credentials: Option<String>,
     ) -> supervisor::Options {
         let run_with = |key: &str| {
             text(
@@ -95,9 +104,12 @@ impl Options {
         if let Some(path) = text(configuration, &["system", "rootCaPath"]) {
             environment.insert("GG_ROOT_CA_PATH".to_owned(), path);
         }
+        if let Some(uri) = credentials {
+            environment.insert("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(), uri);
+        }
         proxies(configuration, &mut environment);
         supervisor::Options {
-            thing_name,
+            thing_name: text(configuration, &["system", "thingName"]),
             region: text(
                 configuration,
                 &[NUCLEUS[0], NUCLEUS[1], NUCLEUS[2], "awsRegion"],

@@ -8,14 +8,11 @@ use serde::Deserialize;
 const SHADOWS: &str = "aws.greengrass.ShadowManager";
 const SECRETS: &str = "aws.greengrass.SecretManager";
 const CLIENT_DEVICES: &str = "aws.greengrass.clientdevices.Auth";
-const MQTT_PROXY: &str = "aws.greengrass.ipc.mqttproxy";
 
 /// The members that decide about rights and arguments.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Request {
-    topic_name: Option<String>,
-    qos: Option<String>,
     secret_id: Option<String>,
     thing_name: Option<String>,
     shadow_name: Option<String>,
@@ -45,26 +42,6 @@ pub(super) fn refuse(
         )
     };
     let (feature, remedy) = match operation {
-        O::PublishToIoTCore | O::SubscribeToIoTCore => {
-            let topic = required(operation, "topicName", request.topic_name)?;
-            if request
-                .qos
-                .as_deref()
-                .is_some_and(|qos| qos != "0" && qos != "1")
-            {
-                return Err(operation.invalid("qos must be \"0\" or \"1\""));
-            }
-            check(MQTT_PROXY, &topic)?;
-            if operation == O::PublishToIoTCore {
-                model::TopicName::mqtt(&topic).map_err(|e| operation.invalid(e.to_string()))?;
-            } else {
-                model::TopicFilter::new(&topic).map_err(|e| operation.invalid(e.to_string()))?;
-            }
-            ("the MQTT proxy", "connect the device to AWS IoT Core")
-        }
-        O::SubscribeToIoTCoreConnectionStatus => {
-            ("the MQTT proxy", "connect the device to AWS IoT Core")
-        }
         O::GetSecretValue => {
             check(
                 SECRETS,

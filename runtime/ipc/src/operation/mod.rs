@@ -1,6 +1,7 @@
 //! What the operations do, one file for each family. An operation checks the request, then the caller's rights, then acts.
 
 mod absent;
+mod cloud;
 mod components;
 mod configuration;
 mod date;
@@ -61,10 +62,10 @@ pub(crate) async fn start(call: Call, payload: &Bytes) {
         O::SubscribeToDeployment => progress::subscribe(call, payload).await,
         O::ValidateAuthorizationToken => later(call, payload, tokens::validate).await,
         O::PutComponentMetric => answer(call, payload, metrics::put),
+        O::PublishToIoTCore => later(call, payload, cloud::publish).await,
+        O::SubscribeToIoTCore => cloud::subscribe(call, payload).await,
+        O::SubscribeToIoTCoreConnectionStatus => cloud::connection(call, payload),
         O::CreateDebugPassword
-        | O::PublishToIoTCore
-        | O::SubscribeToIoTCore
-        | O::SubscribeToIoTCoreConnectionStatus
         | O::GetSecretValue
         | O::GetThingShadow
         | O::UpdateThingShadow

@@ -10,14 +10,15 @@ pub(crate) use session::Session;
 pub(crate) use stream::{Call, StreamSender};
 
 use crate::{
-    Budget, ConfigurationValidators, Identity, Peer, PubSub, UpdateListeners,
+    Budget, ConfigurationValidators, Identity, Peer, Principal, PubSub, UpdateListeners,
     authorisation::Authorisation,
     outbox::Totals,
-    ports::{Components, Deployments, Metrics},
+    ports::{Cloud, Components, Deployments, Metrics},
     socket::{self, Socket, SocketError},
 };
 use admission::Admission;
 use configuration::Configuration;
+use model::ComponentName;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -88,6 +89,8 @@ pub struct Ports {
     pub deployments: Arc<dyn Deployments>,
     /// Where component metrics go.
     pub metrics: Arc<dyn Metrics>,
+    /// The MQTT broker in the cloud.
+    pub cloud: Arc<dyn Cloud>,
     /// The configuration of all components, with their policies.
     pub configuration: Configuration,
     /// Local publish/subscribe; features of this process may use it too.
@@ -123,6 +126,27 @@ impl std::fmt::Debug for Shared {
         f.debug_struct("Shared")
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+/// Decides by the policies of all components, as they are at the moment. Clones decide alike.
+#[derive(Clone, Debug)]
+pub struct Rights(Arc<Shared>);
+
+impl Rights {
+    /// Whether a policy allows a component an operation of a service. `resource`: `None` when the operation has none.
+    pub fn allow(
+        &self,
+        service: &str,
+        component: &ComponentName,
+        operation: &str,
+        resource: Option<&str>,
+    ) -> bool {
+        let principal = Principal::Component(component.clone());
+        let authorisation = &self.0.authorisation;
+        authorisation
+            .check(service, &principal, operation, resource)
+            .is_ok()
     }
 }
 
@@ -172,6 +196,11 @@ impl Server {
     /// shorter name of it where that is too long for a socket address.
     pub fn address(&self) -> &Path {
         &self.socket.address
+    }
+
+    /// Who may do what, for services that components reach in other ways.
+    pub fn rights(&self) -> Rights {
+        Rights(self.shared.clone())
     }
 
     /// Counts, to be read at any time.

@@ -5,7 +5,7 @@ use crate::{
     fault::Fault,
     frame::{Flags, Headers, Kind, Message},
     operation::Operation,
-    outbox::{Gone, Outbox},
+    outbox::{Gone, Offered, Outbox},
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -158,6 +158,17 @@ impl StreamSender {
 
     fn push(&self, event: &impl Serialize) -> Result<(), Gone> {
         self.outbox.push(Message {
+            kind: Kind::ApplicationMessage,
+            flags: Flags::NONE,
+            stream: self.stream,
+            headers: Headers::Model(self.event),
+            payload: json(event),
+        })
+    }
+
+    /// Queues an event that may be dropped, with older ones, when the client does not keep up.
+    pub fn offer(&self, event: &impl Serialize) -> Offered {
+        self.outbox.offer(Message {
             kind: Kind::ApplicationMessage,
             flags: Flags::NONE,
             stream: self.stream,

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use ipc::{
     Identity, Peer, Principal,
     ports::{
-        Cancel, ComponentFault, Components, DeploymentFault, Deployments, Metric, Metrics, Reported,
+        Cancel, Cloud, CloudFault, CloudMessage, CloudQos, CloudSubscription, ComponentFault,
+        Components, DeploymentFault, Deployments, Metric, Metrics, Reported,
     },
 };
 use model::{
@@ -15,10 +16,10 @@ use model::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, UNIX_EPOCH},
 };
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc, watch};
 
 pub struct FakeIdentity;
 
@@ -226,5 +227,77 @@ impl Metrics for FakeMetrics {
             .lock()
             .unwrap()
             .push((component.clone(), metric));
+    }
+}
+
+/// A broker in the cloud; not configured until a test says so.
+#[derive(Default)]
+pub struct FakeCloud {
+    pub connected: Mutex<Option<watch::Sender<bool>>>,
+    pub published: Mutex<Vec<CloudMessage>>,
+    pub subscriptions: Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<CloudMessage>>>>,
+}
+
+impl FakeCloud {
+    pub fn configure(&self) {
+        *self.connected.lock().unwrap() = Some(watch::channel(false).0);
+    }
+
+    fn ready(&self) -> Result<(), CloudFault> {
+        let ready = self.connected.lock().unwrap().is_some();
+        ready.then_some(()).ok_or(CloudFault::NotConfigured)
+    }
+}
+
+struct FakeSubscription {
+    filter: String,
+    messages: mpsc::UnboundedReceiver<CloudMessage>,
+    all: Arc<Mutex<BTreeMap<String, mpsc::UnboundedSender<CloudMessage>>>>,
+}
+
+#[async_trait]
+impl CloudSubscription for FakeSubscription {
+    async fn next(&mut self) -> Option<CloudMessage> {
+        self.messages.recv().await
+    }
+}
+
+impl Drop for FakeSubscription {
+    fn drop(&mut self) {
+        self.all.lock().unwrap().remove(&self.filter);
+    }
+}
+
+#[async_trait]
+impl Cloud for FakeCloud {
+    async fn publish(&self, message: CloudMessage) -> Result<(), CloudFault> {
+        self.ready()?;
+        if message.topic == "full" {
+            return Err(CloudFault::Failed("the spool is full".into()));
+        }
+        self.published.lock().unwrap().push(message);
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        filter: &str,
+        _: CloudQos,
+    ) -> Result<Box<dyn CloudSubscription>, CloudFault> {
+        self.ready()?;
+        let (sender, messages) = mpsc::unbounded_channel();
+        let all = self.subscriptions.clone();
+        all.lock().unwrap().insert(filter.to_owned(), sender);
+        Ok(Box::new(FakeSubscription {
+            filter: filter.to_owned(),
+            messages,
+            all,
+        }))
+    }
+
+    fn connected(&self) -> Result<watch::Receiver<bool>, CloudFault> {
+        let connected = self.connected.lock().unwrap();
+        let connected = connected.as_ref().ok_or(CloudFault::NotConfigured)?;
+        Ok(connected.subscribe())
     }
 }

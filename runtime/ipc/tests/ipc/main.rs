@@ -5,6 +5,7 @@
 
 mod authorisation;
 mod captured;
+mod cloud;
 mod codec;
 mod components;
 mod configuration;

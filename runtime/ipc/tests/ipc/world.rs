@@ -1,6 +1,6 @@
 //! A server on a socket of its own, and ways to talk to it.
 
-use crate::fakes::{FakeComponents, FakeDeployments, FakeIdentity, FakeMetrics};
+use crate::fakes::{FakeCloud, FakeComponents, FakeDeployments, FakeIdentity, FakeMetrics};
 use bytes::BytesMut;
 use configuration::{Configuration, Operation};
 use ipc::{
@@ -40,6 +40,7 @@ pub struct World {
     pub components: Arc<FakeComponents>,
     pub deployments: Arc<FakeDeployments>,
     pub metrics: Arc<FakeMetrics>,
+    pub cloud: Arc<FakeCloud>,
     pub pubsub: PubSub,
     pub updates: UpdateListeners,
     pub validators: ConfigurationValidators,
@@ -56,6 +57,7 @@ impl World {
         let database = store::Database::in_memory(&[Configuration::SCHEMA]).unwrap();
         let configuration = Configuration::open(database).await.unwrap();
         let (components, deployments, metrics) = (Arc::default(), Arc::default(), Arc::default());
+        let cloud = Arc::<FakeCloud>::default();
         let (pubsub, updates, validators) = (
             PubSub::default(),
             UpdateListeners::default(),
@@ -66,6 +68,7 @@ impl World {
             components: Arc::clone(&components) as Arc<FakeComponents>,
             deployments: Arc::clone(&deployments) as Arc<FakeDeployments>,
             metrics: Arc::clone(&metrics) as Arc<FakeMetrics>,
+            cloud: cloud.clone(),
             configuration: configuration.clone(),
             pubsub: pubsub.clone(),
             updates: updates.clone(),
@@ -84,6 +87,7 @@ impl World {
             components,
             deployments,
             metrics,
+            cloud,
             pubsub,
             updates,
             validators,

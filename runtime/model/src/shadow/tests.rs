@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn update(shadow: &mut Shadow, value: Value, now: Timestamp) -> Result<Change, ShadowError> {
+fn update(shadow: &mut Shadow, value: &Value, now: Timestamp) -> Result<Change, ShadowError> {
     shadow.update(&Update::parse(value.to_string().as_bytes())?, now)
 }
 
@@ -10,13 +10,13 @@ fn an_update_merges_members_and_null_removes_them() {
     let mut shadow = Shadow::default();
     update(
         &mut shadow,
-        json!({"state": {"desired": {"a": {"x": 1, "y": 2}, "b": [1, 2]}}}),
+        &json!({"state": {"desired": {"a": {"x": 1, "y": 2}, "b": [1, 2]}}}),
         10,
     )
     .unwrap();
     update(
         &mut shadow,
-        json!({"state": {"desired": {"a": {"x": null, "z": 3}, "b": [3]}}}),
+        &json!({"state": {"desired": {"a": {"x": null, "z": 3}, "b": [3]}}}),
         20,
     )
     .unwrap();
@@ -36,11 +36,11 @@ fn a_side_that_is_null_is_cleared_and_the_other_stays() {
     let mut shadow = Shadow::default();
     update(
         &mut shadow,
-        json!({"state": {"desired": {"a": 1}, "reported": {"a": 1}}}),
+        &json!({"state": {"desired": {"a": 1}, "reported": {"a": 1}}}),
         1,
     )
     .unwrap();
-    update(&mut shadow, json!({"state": {"desired": null}}), 2).unwrap();
+    update(&mut shadow, &json!({"state": {"desired": null}}), 2).unwrap();
     let document = shadow.document(3);
     assert_eq!(document["state"], json!({"reported": {"a": 1}}));
     assert_eq!(
@@ -54,7 +54,7 @@ fn the_answer_carries_what_was_asked_with_its_timestamps_and_token() {
     let mut shadow = Shadow::default();
     let change = update(
         &mut shadow,
-        json!({"state": {"reported": {"a": 1, "gone": null}}, "clientToken": "abc"}),
+        &json!({"state": {"reported": {"a": 1, "gone": null}}, "clientToken": "abc"}),
         5,
     )
     .unwrap();
@@ -71,7 +71,7 @@ fn the_delta_has_only_what_differs_and_lists_as_a_whole() {
     let mut shadow = Shadow::default();
     let change = update(
         &mut shadow,
-        json!({"state": {"desired": {"a": {"x": 1, "y": 2}, "l": [1, 2], "same": true},
+        &json!({"state": {"desired": {"a": {"x": 1, "y": 2}, "l": [1, 2], "same": true},
                          "reported": {"a": {"x": 1, "y": 3}, "l": [1], "same": true, "only": 1}}}),
         7,
     )
@@ -86,8 +86,8 @@ fn the_delta_has_only_what_differs_and_lists_as_a_whole() {
 #[test]
 fn documents_show_before_and_after() {
     let mut shadow = Shadow::default();
-    update(&mut shadow, json!({"state": {"reported": {"a": 1}}}), 1).unwrap();
-    let change = update(&mut shadow, json!({"state": {"reported": {"a": 2}}}), 2).unwrap();
+    update(&mut shadow, &json!({"state": {"reported": {"a": 1}}}), 1).unwrap();
+    let change = update(&mut shadow, &json!({"state": {"reported": {"a": 2}}}), 2).unwrap();
     let documents = change.documents();
     assert_eq!(
         documents["previous"]["state"],
@@ -101,11 +101,11 @@ fn documents_show_before_and_after() {
 #[test]
 fn a_stale_version_changes_nothing_also_after_deletion() {
     let mut shadow = Shadow::default();
-    update(&mut shadow, json!({"state": {"reported": {"a": 1}}}), 1).unwrap();
+    update(&mut shadow, &json!({"state": {"reported": {"a": 1}}}), 1).unwrap();
     let before = shadow.clone();
     let error = update(
         &mut shadow,
-        json!({"state": {"reported": {"a": 2}}, "version": 7}),
+        &json!({"state": {"reported": {"a": 2}}, "version": 7}),
         2,
     )
     .unwrap_err();
@@ -115,12 +115,12 @@ fn a_stale_version_changes_nothing_also_after_deletion() {
     assert!(
         update(
             &mut again,
-            json!({"state": {"reported": {"a": 2}}, "version": 1}),
+            &json!({"state": {"reported": {"a": 2}}, "version": 1}),
             3
         )
         .is_err()
     );
-    update(&mut again, json!({"state": {"reported": {"a": 2}}}), 3).unwrap();
+    update(&mut again, &json!({"state": {"reported": {"a": 2}}}), 3).unwrap();
     assert_eq!(again.version, 3);
 }
 
@@ -171,7 +171,7 @@ fn a_state_may_not_grow_beyond_its_limit() {
     let mut shadow = Shadow::default();
     let error = update(
         &mut shadow,
-        json!({"state": {"reported": {"a": "x".repeat(MAX_STATE_BYTES)}}}),
+        &json!({"state": {"reported": {"a": "x".repeat(MAX_STATE_BYTES)}}}),
         1,
     )
     .unwrap_err();
@@ -203,10 +203,10 @@ proptest! {
     #[test]
     fn reporting_the_delta_ends_the_difference(desired in sides(), reported in sides()) {
         let mut shadow = Shadow::default();
-        update(&mut shadow, json!({"state": {"reported": reported}}), 1).unwrap();
-        let change = update(&mut shadow, json!({"state": {"desired": desired}}), 2).unwrap();
+        update(&mut shadow, &json!({"state": {"reported": reported}}), 1).unwrap();
+        let change = update(&mut shadow, &json!({"state": {"desired": desired}}), 2).unwrap();
         if let Some(delta) = change.delta() {
-            let change = update(&mut shadow, json!({"state": {"reported": delta["state"]}}), 3).unwrap();
+            let change = update(&mut shadow, &json!({"state": {"reported": delta["state"]}}), 3).unwrap();
             prop_assert_eq!(change.delta(), None);
         }
     }
@@ -216,7 +216,7 @@ proptest! {
     fn metadata_follows_the_state(changes in prop::collection::vec(sides(), 1..5)) {
         let mut shadow = Shadow::default();
         for (at, change) in changes.into_iter().enumerate() {
-            update(&mut shadow, json!({"state": {"reported": change}}), at as i64).unwrap();
+            update(&mut shadow, &json!({"state": {"reported": change}}), at as i64).unwrap();
         }
         fn check(state: &Value, stamp: &Value) -> bool {
             match state {

@@ -282,10 +282,10 @@ impl Durable {
         match closed {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                log::error!(error = error.to_string(); "the message store could not be written at the end")
+                log::error!(error = error.to_string(); "the message store could not be written at the end");
             }
             Err(error) => {
-                log::error!(error = error.to_string(); "the message store could not be closed")
+                log::error!(error = error.to_string(); "the message store could not be closed");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Connections that do nothing, each with a subscription: for the broker's memory, looked at from outside while they stay.
 
 use super::{
-    frame::{Frame, Version},
+    frame::{self, Frame, Version},
     link::Where,
     opening::{self, Manner, Wanted},
     turns::{Handler, Turns},
@@ -9,13 +9,14 @@ use super::{
 use clap::Args;
 use serde::Serialize;
 use std::{
+    collections::HashSet,
     io::{self, Read, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// How many.
@@ -29,6 +30,15 @@ pub struct Idle {
     /// Connections.
     #[arg(long, default_value_t = 100)]
     connections: usize,
+    /// What client ids begin with; a number follows.
+    #[arg(long, default_value = "idle-")]
+    prefix: String,
+    /// What each subscribes to; `{id}` is its client id.
+    #[arg(long, default_value = "idle/{id}/commands")]
+    filter: String,
+    /// Say so, in a line of its own, when each has been sent a message.
+    #[arg(long)]
+    messages: bool,
 }
 
 /// The first line says that they are there; the second, when standard input has ended, whether they still were.
@@ -38,12 +48,26 @@ pub struct Report {
     seconds: f64,
 }
 
+/// Each has been sent a message.
+#[derive(Debug, Serialize)]
+struct Told {
+    told: usize,
+    /// Seconds since 1970.
+    at: f64,
+}
+
 struct Quiet {
     lost: usize,
+    told: HashSet<usize>,
+    /// How many are waited for; none when nobody asked.
+    wanted: Option<usize>,
 }
 
 impl Handler for Quiet {
-    fn frame(&mut self, _: usize, _: Frame<'_>, _: &mut Vec<u8>) -> anyhow::Result<()> {
+    fn frame(&mut self, link: usize, frame: Frame<'_>, _: &mut Vec<u8>) -> anyhow::Result<()> {
+        if frame.kind() == frame::PUBLISH && self.told.insert(link) {
+            self.say()?;
+        }
         Ok(())
     }
 
@@ -53,14 +77,37 @@ impl Handler for Quiet {
     }
 }
 
+impl Quiet {
+    fn say(&mut self) -> anyhow::Result<()> {
+        if self.wanted != Some(self.told.len()) {
+            return Ok(());
+        }
+        let told = Told {
+            told: self.told.len(),
+            at: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)?
+                .as_secs_f64(),
+        };
+        println!("{}", serde_json::to_string(&told)?);
+        io::stdout().flush()?;
+        // Once is enough.
+        self.wanted = None;
+        Ok(())
+    }
+}
+
 /// Connects them, says so on standard output, and holds them until standard input ends.
 pub fn run(how: &Idle) -> anyhow::Result<Report> {
     let began = Instant::now();
     let mut turns = Turns::new()?;
     let wanted: Vec<_> = (0..how.connections)
-        .map(|n| Wanted {
-            client_id: format!("idle-{n}"),
-            subscription: Some((format!("idle/{n}/commands"), 1)),
+        .map(|n| {
+            let client_id = format!("{}{n}", how.prefix);
+            let filter = how.filter.replace("{id}", &client_id);
+            Wanted {
+                client_id,
+                subscription: Some((filter, 1)),
+            }
         })
         .collect();
     let manner = Manner {
@@ -83,7 +130,11 @@ pub fn run(how: &Idle) -> anyhow::Result<Report> {
             over.store(true, Ordering::Relaxed);
         }
     });
-    let mut quiet = Quiet { lost: 0 };
+    let mut quiet = Quiet {
+        lost: 0,
+        told: HashSet::new(),
+        wanted: how.messages.then_some(how.connections),
+    };
     while !over.load(Ordering::Relaxed) {
         turns.turn(Duration::from_millis(100), &mut quiet)?;
     }

@@ -8,6 +8,7 @@
 mod canonical;
 mod claim;
 mod failure;
+pub mod signer;
 
 pub use claim::{Claim, MAX_SKEW, MAX_SKEW_S3};
 pub use failure::SignatureError;

@@ -1,7 +1,7 @@
 //! The tables of jobs, as rows and the questions asked of them. Everything here runs within a transaction.
 
 use super::{
-    execution::{Execution, StatusDetails},
+    execution::{Execution, Status, StatusDetails},
     rollout::{Abort, Counts, Retry, Rollout},
 };
 use crate::{
@@ -382,5 +382,30 @@ pub fn pending(
          ORDER BY status = 'QUEUED', queued, job";
     let mut statement = t.prepare_cached(sql)?;
     let rows = statement.query_map((thing, namespace), Run::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A thing's runs in a namespace, of each job the last.
+pub fn of_thing(
+    t: &Transaction<'_>,
+    thing: &str,
+    namespace: Option<&str>,
+) -> Result<Vec<Run>, ApiError> {
+    let sql = "SELECT * FROM iot_execution e WHERE thing = ?1 AND namespace IS ?2
+         AND number = (SELECT max(number) FROM iot_execution WHERE job = e.job AND thing = e.thing)";
+    let mut statement = t.prepare_cached(sql)?;
+    let rows = statement.query_map((thing, namespace), Run::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The things whose run of a job has come to a status.
+pub fn things_at(
+    t: &Transaction<'_>,
+    job: &str,
+    status: Status,
+) -> Result<BTreeSet<String>, ApiError> {
+    let sql = "SELECT thing FROM iot_execution WHERE job = ?1 AND status = ?2";
+    let mut statement = t.prepare_cached(sql)?;
+    let rows = statement.query_map((job, status), |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -20,6 +20,32 @@ mod pattern;
 pub use document::{Document, MAX_BYTES, Malformed};
 pub use facts::Facts;
 
+/// What one policy says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing about this.
+    Silent,
+    /// Yes, unless another one says no.
+    Allow,
+    /// No.
+    Deny,
+}
+
+/// What one policy says about `action` (`iot:Publish`) on `resource` (an ARN) by who the facts are about.
+pub fn verdict(document: &Document, action: &str, resource: &str, facts: &Facts) -> Verdict {
+    let mut said = Verdict::Silent;
+    for statement in document.statements() {
+        if !statement.applies(action, resource, facts) {
+            continue;
+        }
+        if statement.denies() {
+            return Verdict::Deny;
+        }
+        said = Verdict::Allow;
+    }
+    said
+}
+
 /// Whether the policies allow `action` (`iot:Publish`) on `resource` (an ARN) to who the facts are about.
 pub fn allows<'a>(
     documents: impl IntoIterator<Item = &'a Document>,
@@ -28,14 +54,12 @@ pub fn allows<'a>(
     facts: &Facts,
 ) -> bool {
     let mut allowed = false;
-    for statement in documents.into_iter().flat_map(Document::statements) {
-        if !statement.applies(action, resource, facts) {
-            continue;
+    for document in documents {
+        match verdict(document, action, resource, facts) {
+            Verdict::Silent => {}
+            Verdict::Allow => allowed = true,
+            Verdict::Deny => return false,
         }
-        if statement.denies() {
-            return false;
-        }
-        allowed = true;
     }
     allowed
 }

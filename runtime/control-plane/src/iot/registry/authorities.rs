@@ -45,13 +45,15 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-struct Record {
-    id: String,
+pub(super) struct Record {
+    /// Its fingerprint.
+    pub id: String,
     pem: String,
     status: String,
     mode: String,
     auto_registration: String,
-    registration: Option<String>,
+    /// `registrationConfig`, JSON.
+    pub registration: Option<String>,
     created: Timestamp,
     modified: Timestamp,
     customer_version: i64,
@@ -120,6 +122,21 @@ pub(super) fn issuer_of(
     Err(invalid(
         "The certificate is not signed by a registered and active CA certificate",
     ))
+}
+
+/// The active authority that signed a certificate and wants such certificates registered when they are first shown.
+pub(super) fn awaiting(t: &Transaction<'_>, parsed: &Parsed) -> Result<Option<Record>, ApiError> {
+    let sql =
+        "SELECT * FROM iot_authority WHERE status = 'ACTIVE' AND auto_registration = 'ENABLE'";
+    let mut statement = t.prepare_cached(sql)?;
+    for record in statement.query_map([], Record::read)? {
+        let record = record?;
+        let authority = X509::from_pem(record.pem.as_bytes())?;
+        if signed_by(&parsed.certificate, &authority) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 fn signed_by(certificate: &X509, authority: &X509) -> bool {

@@ -244,6 +244,10 @@ impl Registry {
         }))
     }
 
+    pub(super) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
     /// A certificate by its fingerprint, from memory when it was loaded before.
     pub async fn load(&self, id: &str) -> Result<Option<Arc<Principal>>, ApiError> {
         if let Some(found) = self.loaded(id) {
@@ -274,9 +278,13 @@ impl Registry {
         principals.get(id).cloned()
     }
 
-    /// Drops what nobody is connected with any more.
+    /// Drops one that is not active: nobody is connected with it any more. One that was activated meanwhile stays.
     pub fn forget(&self, id: &str) {
-        self.principals_mut(|principals| principals.remove(id));
+        self.principals_mut(|principals| {
+            if principals.get(id).is_some_and(|found| !found.active()) {
+                principals.remove(id);
+            }
+        });
     }
 
     fn principals_mut<T>(&self, work: impl FnOnce(&mut HashMap<String, Arc<Principal>>) -> T) -> T {

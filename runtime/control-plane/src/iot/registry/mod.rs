@@ -4,7 +4,9 @@
 //! is kept in memory by [`principals`], which every write that can alter an answer tells about it.
 
 pub mod aliases;
+pub mod arrivals;
 pub mod authorities;
+pub mod authorization;
 pub mod certificates;
 pub mod endpoint;
 pub mod groups;
@@ -182,6 +184,7 @@ pub fn operations() -> Vec<Operation> {
         authorities::operations(),
         principals::operations(),
         policies::operations(),
+        authorization::operations(),
         aliases::operations(),
         templates::operations(),
         tags::operations(),

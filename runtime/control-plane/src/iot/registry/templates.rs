@@ -2,6 +2,7 @@
 
 use super::{
     certificates::{self, KeyPair},
+    memory::Event,
     names, provision, tags,
     template::{CERTIFICATE_ID, Template},
     x509,
@@ -621,6 +622,24 @@ fn claim_policy(context: &Context, template: &str) -> String {
     .to_string()
 }
 
+/// Removes claims that have run out; their certificates are of no use to anybody.
+fn end_claims(t: &Transaction<'_>) -> Result<Vec<String>, ApiError> {
+    let sql = "SELECT certificate FROM iot_claim WHERE expires < ?1
+         AND NOT EXISTS (SELECT 1 FROM iot_thing_principal p WHERE p.certificate = iot_claim.certificate)";
+    let mut statement = t.prepare_cached(sql)?;
+    let ended = statement
+        .query_map([Timestamp::now()], |row| row.get(0))?
+        .collect::<Result<Vec<String>, _>>()?;
+    for certificate in &ended {
+        t.execute(
+            "DELETE FROM iot_certificate_policy WHERE certificate = ?1",
+            [certificate],
+        )?;
+        t.execute("DELETE FROM iot_certificate WHERE id = ?1", [certificate])?;
+    }
+    Ok(ended)
+}
+
 async fn create_claim(context: Context, input: NameInput) -> Result<ClaimOutput, ApiError> {
     let name = input.template_name;
     names::template("templateName", &name)?;
@@ -633,9 +652,10 @@ async fn create_claim(context: Context, input: NameInput) -> Result<ClaimOutput,
         context.arn("iot", &format!("cert/{}", made.id)),
         context.arn("iot", &format!("policy/{policy}")),
     );
-    context
+    let ended = context
         .database()
         .write(move |t| {
+            let ended = end_claims(t)?;
             let found = Record::get(t, &name)?;
             if !found.enabled {
                 return Err(ApiError::invalid(format!(
@@ -651,9 +671,15 @@ async fn create_claim(context: Context, input: NameInput) -> Result<ClaimOutput,
                 "INSERT INTO iot_claim (certificate, template, expires) VALUES (?1, ?2, ?3)",
                 (&parsed.id, name, expiration),
             )?;
-            Ok(())
+            Ok::<_, ApiError>(ended)
         })
         .await?;
+    for certificate in ended {
+        context.state.registry.tell(Event::CertificateChanged {
+            certificate,
+            status: None,
+        });
+    }
     let Some(key_pair) = made.key else {
         return Err(ApiError::internal("a claim was made without its key"));
     };

@@ -4,6 +4,7 @@ use crate::http::Timestamp;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
     hash::MessageDigest,
+    nid::Nid,
     pkey::{Id, PKeyRef, Public},
     x509::X509,
 };
@@ -59,6 +60,16 @@ fn timestamp(time: &Asn1TimeRef) -> Result<Timestamp, openssl::error::ErrorStack
     ))
 }
 
+fn nist_curve(key: &PKeyRef<Public>) -> bool {
+    let curve = key.ec_key().ok().and_then(|key| key.group().curve_name());
+    curve.is_some_and(|curve| {
+        matches!(
+            curve,
+            Nid::X9_62_PRIME256V1 | Nid::SECP384R1 | Nid::SECP521R1
+        )
+    })
+}
+
 /// Keys that AWS IoT takes: RSA from 2048 bits, and the NIST curves P-256, P-384 and P-521.
 pub fn usable_key(key: &PKeyRef<Public>) -> Result<(), String> {
     match key.id() {
@@ -67,7 +78,7 @@ pub fn usable_key(key: &PKeyRef<Public>) -> Result<(), String> {
             "an RSA key must have at least 2048 bits, not {}",
             key.bits()
         )),
-        Id::EC if matches!(key.bits(), 256 | 384 | 521) => Ok(()),
+        Id::EC if nist_curve(key) => Ok(()),
         _ => Err("the key must be RSA or of the curves P-256, P-384 or P-521".into()),
     }
 }

@@ -138,6 +138,19 @@ fn save(
     Ok(())
 }
 
+/// Where a core device is told of its addresses: the classic shadow of `<core>-gci`, which is no thing of its own.
+const OF_CORE: &str = "-gci";
+
+/// Refuses shadows of what does not exist.
+fn owner(t: &Transaction<'_>, thing: &str) -> Result<(), ApiError> {
+    if let Some(core) = thing.strip_suffix(OF_CORE)
+        && Thing::find(t, core)?.is_some()
+    {
+        return Ok(());
+    }
+    Thing::get(t, thing).map(|_| ())
+}
+
 /// The shadow of a name, if there is one.
 pub fn current(t: &Transaction<'_>, thing: &str, name: &str) -> Result<Option<Shadow>, ApiError> {
     Ok(find(t, thing, name)?
@@ -152,7 +165,7 @@ pub fn apply(
     name: &str,
     update: &Update,
 ) -> Result<(Value, Vec<Outgoing>, ShadowEvent), Failure> {
-    Thing::get(t, thing)?;
+    owner(t, thing)?;
     let (mut shadow, deleted) = find(t, thing, name)?.unwrap_or_default();
     if deleted {
         shadow = Shadow {
@@ -204,7 +217,7 @@ impl Shadows {
         self.0
             .database
             .read(move |t| {
-                Thing::get(t, &thing)?;
+                owner(t, &thing)?;
                 let shadow = current(t, &thing, &name)?
                     .ok_or_else(|| ShadowError::NotFound(called(&thing, &name)))?;
                 Ok(shadow.document(seconds()))
@@ -268,7 +281,7 @@ impl Shadows {
             .0
             .database
             .write(move |t| {
-                Thing::get(t, &thing)?;
+                owner(t, &thing)?;
                 let shadow = current(t, &thing, &name)?
                     .ok_or_else(|| ShadowError::NotFound(called(&thing, &name)))?;
                 save(t, &thing, &name, &shadow.deleted(), true)?;
@@ -299,7 +312,7 @@ impl Shadows {
         self.0
             .database
             .read(move |t| {
-                Thing::get(t, &thing)?;
+                owner(t, &thing)?;
                 let sql = "SELECT name FROM iot_shadow WHERE thing = ?1 AND name > ?2 AND name <> '' AND NOT deleted ORDER BY name LIMIT ?3";
                 let mut statement = t.prepare_cached(sql)?;
                 let rows = statement.query_map((thing, after, limit), |row| row.get(0))?;
