@@ -233,7 +233,10 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use openssl::{
+        ec::{EcGroup, EcKey},
+        hash::MessageDigest,
         nid::Nid,
+        pkey::PKey,
         x509::{X509, X509Name},
     };
     use std::path::Path;
@@ -264,6 +267,10 @@ mod tests {
         (name.append_entry_by_nid(Nid::COMMONNAME, common_name)).unwrap();
         let mut x509 = X509::builder().unwrap();
         x509.set_subject_name(&name.build()).unwrap();
+        let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let key = PKey::from_ec_key(EcKey::generate(&curve).unwrap()).unwrap();
+        x509.set_pubkey(&key).unwrap();
+        x509.sign(&key, MessageDigest::sha256()).unwrap();
         let certificate = Certificate::from_x509(&x509.build()).unwrap();
         Identity {
             certificate: Some(Arc::new(certificate)),
